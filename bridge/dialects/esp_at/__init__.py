@@ -1,0 +1,1 @@
+"""ESP-AT: the dialect of Espressif modules."""

@@ -1,0 +1,1 @@
+"""WIP: the dialect of Wavecom, Sierra and Multi-Tech modems."""

@@ -1,0 +1,1 @@
+"""Networks around a Network: what a module lacks."""

@@ -1,0 +1,117 @@
+"""The neutral vocabulary: what every dialect can say, in no dialect's words.  No I/O here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Condition(StrEnum):
+    """The neutral name of a failure.  Dialect tables map their numbers to these, and these to errors."""
+
+    ABORTED = "aborted"  # we gave up in the middle of an operation that had begun
+    ADDRESS_REFUSED = "address-refused"  # the gateway's policy forbids this destination
+    BAD_ARGUMENT = "bad-argument"  # this Network cannot carry the value (a name with a quote, a port of 0)
+    BEARER_LOST = "bearer-lost"  # the bearer was up and is gone
+    BEARER_REFUSED = "bearer-refused"  # credentials or subscription
+    BEARER_UNAVAILABLE = "bearer-unavailable"  # not up (yet), worth trying again
+    CONNECT_REFUSED = "connect-refused"
+    CONNECT_TIMEOUT = "connect-timeout"
+    HOST_UNREACHABLE = "host-unreachable"
+    INDEX_IN_USE = "index-in-use"  # the module holds something under this number that we do not know of
+    LINK_CLOSED = "link-closed"  # closed by us, in order
+    LINK_RESET = "link-reset"  # the peer reset it
+    MODULE_BLOCKED = "module-blocked"  # the module takes no bytes
+    MODULE_ERROR = "module-error"  # refused, and the reason is not known
+    MODULE_MUTE = "module-mute"  # no answer within the limit
+    MODULE_RESET = "module-reset"  # it forgot everything
+    NAME_NOT_FOUND = "name-not-found"
+    NO_FREE_LINK = "no-free-link"
+    NOT_SUPPORTED = "not-supported"  # this Network cannot do it at all
+    PEER_CLOSED = "peer-closed"  # in order, after all its data
+    PORT_LOST = "port-lost"  # the serial line itself is gone
+    RECEIVE_OVERRUN = "receive-overrun"  # the module pushed more than the bounded buffer holds
+    RECEIVE_BUFFER_FULL = "receive-buffer-full"  # a send had to wait too long for room for what it would pull
+    TOO_LONG = "too-long"
+    WRONG_STATE = "wrong-state"  # the operation makes no sense now
+
+
+class Capability(StrEnum):
+    """What a Network may or may not be able to do; an upstream answers its host from this."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    LISTEN = "listen"
+    TLS = "tls"
+    RESOLVE = "resolve"
+    PING = "ping"
+    KEEPALIVE = "keepalive"
+    HALF_CLOSE = "half-close"
+    SCAN = "scan"
+
+
+class Phase(StrEnum):
+    """Where a Network is on its way to carrying data."""
+
+    DOWN = "down"
+    STARTING = "starting"
+    UP = "up"
+    FAILED = "failed"
+
+
+class Delivered(StrEnum):
+    """How much of a failed send may have left."""
+
+    NONE = "none"
+    SOME = "some"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One end of a link: a dotted IPv4 address (or a name, before it is resolved) and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A Network at one moment.  ``generation`` grows when the module forgot everything; ``seq`` at each change."""
+
+    seq: int = 0
+    generation: int = 0
+    phase: Phase = Phase.DOWN
+    address: str | None = None
+    cause: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Facts an upstream needs for its answers."""
+
+    stream_links: int
+    datagram_links: int
+    send_size: int  # bytes of one counted send that this Network takes; longer ones are refused too-long
+    capabilities: frozenset[Capability]
+    alphabet: frozenset[int] | None = None  # byte values the module can carry; None: all
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What the host said to join with.  The password never appears in a repr."""
+
+    name: str
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the module says it is."""
+
+    manufacturer: str = ""
+    model: str = ""
+    revision: str = ""

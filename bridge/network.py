@@ -1,0 +1,227 @@
+"""THE SEAM: what a module offers its host.
+
+An upstream turns a host's bytes into calls on a `Network`; a downstream *is* a `Network` made of a module's
+bytes; so is `local`, the gateway's own sockets.  An upstream never knows which of them is below.
+
+The rules that hold here, each because something broke without it:
+
+1. A module's wire is spoken by the driver's own task, never by the caller's.  A cancelled call costs nothing if no
+   byte of it went out; otherwise the link is lost and the driver brings the module back to command state itself.
+2. Sends are counted: announced, written in pieces, committed.  Leaving a `Sending` without commit aborts it.
+3. `commit` returns when the module took the bytes (its table says what "took" means); a later loss is the link's end.
+4. Data are pulled (`fetch`), never pushed into unbounded buffers.
+5. State changes before links fail; every failure carries its `Condition`.
+6. Only `NetworkError`, `LinkLost`, trio's Closed/BusyResourceError and Cancelled cross this line.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Literal, Self
+
+import trio
+
+from bridge.model import Capability, Condition, Delivered, Endpoint, Identity, Limits, Login, Phase, State
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class NetworkError(Exception):
+    """An operation failed.  ``detail`` is for logs and may name a dialect's number; ``condition`` never does."""
+
+    def __init__(self, condition: Condition, detail: str = "") -> None:
+        super().__init__(condition, detail)
+        self.condition = condition
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.condition} ({self.detail})" if self.detail else str(self.condition)
+
+
+class LinkLost(trio.BrokenResourceError):
+    """The link is gone.  For a send, ``delivered`` says how much of it may have left."""
+
+    def __init__(self, condition: Condition, delivered: Delivered = Delivered.UNKNOWN) -> None:
+        super().__init__(condition, delivered)
+        self.condition = condition
+        self.delivered = delivered
+
+    def __str__(self) -> str:
+        return f"{self.condition}, delivered: {self.delivered}"
+
+
+class Sending(ABC):
+    """ONE counted send.  Use as a context manager: leaving without `commit` aborts."""
+
+    _done = False
+
+    @abstractmethod
+    async def write(self, piece: bytes) -> None:
+        """Hand over the next bytes; may wait (back-pressure).  Raises LinkLost; never takes more than announced."""
+
+    @abstractmethod
+    async def commit(self) -> None:
+        """Return once the module took all announced bytes.  Raises LinkLost with ``delivered``."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Never waits.  Nothing out yet: no effect.  Otherwise the link is lost with ``aborted``.  Idempotent."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.abort()
+
+
+class StreamLink(trio.abc.Stream):
+    """One TCP connection.  A trio Stream, so that trio.SSLStream works on a socket inside a modem."""
+
+    local: Endpoint | None = None
+    peer: Endpoint | None = None
+    condition: Condition | None = None  # why it ended; None while it lives
+
+    @abstractmethod
+    def sending(self, total: int) -> Sending:
+        """Announce a send of exactly ``total`` bytes (1..limits.send_size).  One at a time: BusyResourceError."""
+
+    @abstractmethod
+    def waiting(self) -> int:
+        """Bytes known to wait, in our buffer and in the module."""
+
+    @abstractmethod
+    async def wait_readable(self) -> int:
+        """Wait until `waiting` > 0 and return it; 0 means: the link ended and everything was taken."""
+
+    @abstractmethod
+    async def fetch(self) -> int:
+        """The read demand: have the module's bytes pulled into our buffer; returns what `take` can give now."""
+
+    @abstractmethod
+    def take(self, most: int) -> bytes:
+        """Up to ``most`` bytes out of our buffer, without waiting.  ``b''`` where there are none."""
+
+    async def find_endpoints(self) -> tuple[Endpoint | None, Endpoint | None]:
+        """(local, peer), asked of the module where it did not say."""
+        return self.local, self.peer
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send in one counted piece."""
+        if not data:
+            await trio.lowlevel.checkpoint()
+            return
+        with self.sending(len(data)) as sending:
+            await sending.write(bytes(data))
+            await sending.commit()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Trio's contract; a counted send waits in `Sending.write` instead."""
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """At least one byte, or ``b''`` at the end.  Raises LinkLost where the link did not end in order."""
+        most = 65536 if max_bytes is None else max_bytes
+        if most < 1:
+            raise ValueError("max_bytes must be at least 1")
+        while True:
+            if await self.wait_readable() == 0:
+                if self.condition not in {None, Condition.PEER_CLOSED, Condition.LINK_CLOSED}:
+                    raise LinkLost(self.condition or Condition.ABORTED)
+                return b""
+            await self.fetch()
+            if data := self.take(most):
+                return data
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Flush what was committed, close, and return when the module's id is free again.
+
+        The upstream's own id is free at once: it does not wait for this.
+        """
+
+
+class Network(ABC):
+    """What a module offers."""
+
+    limits: Limits
+
+    @property
+    @abstractmethod
+    def state(self) -> State:
+        """The state now."""
+
+    @abstractmethod
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the wire: bring-up, recovery, clean end.  Started when it takes calls (not when the bearer is up).
+
+        Ends by cancellation, or raises `NetworkError` with ``port-lost``.
+        """
+
+    @abstractmethod
+    async def wait_state(self, after: int) -> State:
+        """The first state whose ``seq`` is greater than ``after``."""
+
+    @abstractmethod
+    async def attach(self, login: Login | None = None) -> None:
+        """Return when the bearer is up; raise NetworkError when it cannot be brought up now."""
+
+    @abstractmethod
+    async def detach(self) -> None:
+        """The host left.  The bearer may stay up for the next attach."""
+
+    @abstractmethod
+    async def open_stream(self, host: str, port: int, *, keepalive: int = 0) -> StreamLink:
+        """Connect.  ``keepalive`` in seconds, 0 = off; ignored where the module has none.  Raises NetworkError.
+
+        Cancelled: nothing is left behind; a late success is closed by the driver.
+        """
+
+    @abstractmethod
+    async def resolve(self, name: str) -> str:
+        """The IPv4 address of a name, dotted.  Raises NetworkError."""
+
+    async def reset(self) -> None:
+        """The host reset its module: every link of its is gone, the bearer may stay."""
+        await trio.lowlevel.checkpoint()
+
+    async def identity(self) -> Identity:
+        """Who the module is."""
+        await trio.lowlevel.checkpoint()
+        return Identity()
+
+    def capable(self, capability: Capability | Literal["tcp"]) -> bool:
+        """Whether this Network can do it at all."""
+        return capability in self.limits.capabilities
+
+
+class StateBox:
+    """A State that can be waited for.  For Networks: keep one, `change` it, and answer state/wait_state from it."""
+
+    def __init__(self) -> None:
+        self.now = State()
+        self._changed = trio.Event()
+
+    def change(
+        self,
+        phase: Phase | None = None,
+        *,
+        address: str | None = None,
+        cause: Condition | None = None,
+        new_generation: bool = False,
+    ) -> None:
+        """Move to another state: an address lives only while the phase is up."""
+        old = self.now
+        phase = old.phase if phase is None else phase
+        new = State(old.seq + 1, old.generation + new_generation, phase, address if phase is Phase.UP else None, cause)
+        if (new.generation, new.phase, new.address, new.cause) == (old.generation, old.phase, old.address, old.cause):
+            return
+        self.now = new
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait(self, after: int) -> State:
+        """The first state newer than ``after``."""
+        while self.now.seq <= after:
+            await self._changed.wait()
+        return self.now

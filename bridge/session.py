@@ -1,0 +1,160 @@
+"""One bridge: a nursery per direction, one ordered writer to the host, a crash barrier round each command."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from bridge.ports import Port
+from bridge.trace import Lane, Trace
+
+if TYPE_CHECKING:
+    from bridge.network import Network
+
+log = structlog.get_logger("bridge")
+
+ASIDE_ROOM = 1024  # bytes of busy replies and echo that may wait; more are dropped and counted
+
+Render = Callable[[], bytes | None]
+
+
+class Upstream(ABC):
+    """A dialect's module side: one task hears the host, the other tells it what the module did."""
+
+    counters: Counter[str]
+
+    @abstractmethod
+    async def host_to_module(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Read host bytes, turn them into calls on the Network.  Started when it listens; raises PortLost."""
+
+    @abstractmethod
+    async def module_to_host(self) -> None:
+        """The writer, link pumps, URCs, network state.  Raises PortLost."""
+
+
+async def run_session(
+    upstream: Upstream, network: Network, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run one bridge until it is cancelled or a port is lost (PortLost from the host's, NetworkError from below)."""
+    async with trio.open_nursery() as session:
+        await session.start(network.run)
+        session.start_soon(upstream.module_to_host)
+        await session.start(upstream.host_to_module)
+        task_status.started()
+
+
+class _Message:
+    __slots__ = ("render", "rule", "shown", "written")
+
+    def __init__(self, render: Render, shown: bytes | None, rule: str) -> None:
+        self.render = render
+        self.shown = shown
+        self.rule = rule
+        self.written = trio.Event()
+
+
+class HostWriter:
+    """The one writer of a host's wire.  A message is written whole.
+
+    Answers, echo and busy replies go out in the order they were given; URCs wait behind them, in their own order,
+    and only pass while the gate is open.  A URC is rendered at the moment it is written, so that it tells the truth
+    of that moment: ids are allocated and freed inside ``render``, with nothing else running.
+    """
+
+    def __init__(self, port: Port, trace: Trace, counters: Counter[str]) -> None:
+        self._port = port
+        self._trace = trace
+        self._counters = counters
+        self._direct: deque[_Message] = deque()
+        self._urcs: deque[_Message] = deque()
+        self._aside = 0
+        self._shut = 0
+        self._quiet_until = 0.0
+        self._wake = trio.Event()
+
+    def shut(self) -> None:
+        """No URC passes from here on; nests."""
+        self._shut += 1
+
+    def open(self, after: float = 0.0) -> None:
+        """URCs pass again, at the earliest ``after`` seconds from now."""
+        self._shut -= 1
+        self._quiet_until = max(self._quiet_until, trio.current_time() + after)
+        self._wake.set()
+
+    def aside(self, data: bytes, rule: str = "busy") -> bool:
+        """Echo or a busy reply: never waits; False where it had to be dropped (the host does not read)."""
+        if self._aside + len(data) > ASIDE_ROOM:
+            self._counters["aside-dropped"] += 1
+            self._trace.note("aside-dropped", rule)
+            return False
+        self._aside += len(data)
+
+        def render() -> bytes:
+            self._aside -= len(data)
+            return data
+
+        self._put(self._direct, _Message(render, None, rule))
+        return True
+
+    def post(self, data: bytes, *, shown: bytes | None = None, rule: str = "answer") -> trio.Event:
+        """Part of the running command's answer; the event is set when it was handed to the port."""
+        message = _Message(lambda: data, shown, rule)
+        self._put(self._direct, message)
+        return message.written
+
+    def post_render(self, render: Render, *, rule: str = "answer") -> trio.Event:
+        """The same, rendered when written."""
+        message = _Message(render, None, rule)
+        self._put(self._direct, message)
+        return message.written
+
+    async def answer(self, data: bytes, *, shown: bytes | None = None, rule: str = "answer") -> None:
+        """`post`, and wait until it is written.  ``shown`` replaces it in the trace (secrets)."""
+        await self.post(data, shown=shown, rule=rule).wait()
+
+    async def urc(self, render: Render, rule: str = "urc") -> None:
+        """An unsolicited message, rendered when written (None: nothing to say any more).
+
+        Cancelled before its turn it is withdrawn; once its turn has come it is written.
+        """
+        message = _Message(render, None, rule)
+        self._put(self._urcs, message)
+        try:
+            await message.written.wait()
+        finally:
+            if message in self._urcs:
+                self._urcs.remove(message)
+
+    def _put(self, lane: deque[_Message], message: _Message) -> None:
+        lane.append(message)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write for ever.  Raises PortLost."""
+        while True:
+            message = await self._next()
+            data = message.render()
+            if data:
+                self._trace.line(Lane.TO_HOST, data if message.shown is None else message.shown, message.rule)
+                await self._port.send(data)
+            message.written.set()
+
+    async def _next(self) -> _Message:
+        while True:
+            if self._direct:
+                return self._direct.popleft()
+            wait = math.inf
+            if self._urcs and not self._shut:
+                wait = self._quiet_until - trio.current_time()
+                if wait <= 0:
+                    return self._urcs.popleft()
+            self._wake = trio.Event()
+            with trio.move_on_after(wait):
+                await self._wake.wait()

@@ -1,0 +1,315 @@
+"""Mapping tables: the facts of one dialect, read from ``mappings/*.toml`` and checked.
+
+A table says what the manual says; code says how it behaves over time.  ``mappings/README.md`` tells a contributor
+how to write one.  Everything is checked at load, with file, key path and reason; `load` returns a `Profile`, one
+firmware generation with its inheritance resolved.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from bridge.model import Condition
+from bridge.wire.grammar import Form, Grammar, GrammarError
+from bridge.wire.patterns import Pattern, PatternError
+
+Disposition = Literal["translated", "emulated", "answered", "refused"]
+
+
+class TableError(Exception):
+    """A table breaks a rule.  The text names file, key path, reason and remedy."""
+
+
+class Fact(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Every row says where it comes from."""
+
+    source: str
+    confirmed: bool = True
+    note: str = ""
+
+
+class Value(Fact, frozen=True):
+    """A number of bytes, a switch of the renderer, a word."""
+
+    value: bool | int | float | str
+
+
+class Seconds(Fact, frozen=True):
+    """A time limit, guard, settle, linger or idle time."""
+
+    seconds: float
+
+
+class Text(Fact, frozen=True):
+    """Bytes on the wire as a template: ``{name}`` is filled in, everything else is literal."""
+
+    text: str
+
+
+class Command(Fact, frozen=True):
+    """One command of the host side: its grammar per form, and what the bridge does with it."""
+
+    disposition: Disposition
+    hook: str = ""  # the behaviour, by name, in the dialect's folder; empty where the row says it all
+    set: tuple[str, ...] | None = None
+    query: bool = False
+    test: bool = False
+    execute: bool = False
+    secret: tuple[str, ...] = ()
+    answer: dict[str, str] = {}  # form -> information lines, where no hook is needed
+    final: float | None = None  # seconds until the host must have its final result
+    gate: str = ""  # "payload": no URC from its OK to its final result
+    why: str = ""  # for answered and refused: why that is true to the host
+
+
+class Template(Fact, frozen=True):
+    """A command we send to a module."""
+
+    send: str
+    limit: float  # seconds until its final result must be here
+    secret: tuple[str, ...] = ()
+
+
+class Urc(Fact, frozen=True):
+    """An unsolicited line of a module."""
+
+    pattern: str
+
+
+class Error(Fact, frozen=True):
+    """A module's error -> condition.  The most specific row wins: during and after, during, neither."""
+
+    code: int
+    condition: str
+    during: str = ""
+    after: str = ""
+
+
+class Refusal(Fact, frozen=True):
+    """A condition -> the host dialect's error.  ``during`` narrows it to one command."""
+
+    condition: str  # or "*"
+    text: str
+    during: str = ""
+
+
+class Profile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One firmware generation, inheritance resolved."""
+
+    dialect: str
+    profile: str
+    title: str
+    file: str
+    capabilities: tuple[str, ...] = ()
+    value: dict[str, Value] = {}
+    time: dict[str, Seconds] = {}
+    text: dict[str, Text] = {}
+    command: dict[str, Command] = {}
+    template: dict[str, Template] = {}
+    urc: dict[str, Urc] = {}
+    error: list[Error] = []
+    refusal: list[Refusal] = []
+
+    def seconds(self, name: str) -> float:
+        """A time of the table."""
+        return self.time[name].seconds
+
+    def number(self, name: str) -> int:
+        """A whole number of the table."""
+        value = self.value[name].value
+        if not isinstance(value, int):
+            raise TableError(f"{self.file}: value.{name}: expected a whole number")
+        return value
+
+    def words(self, name: str) -> str:
+        """A text of the table, with its ``{names}``."""
+        return self.text[name].text
+
+    def condition_of(self, code: int, during: str = "", after: str = "") -> Condition:
+        """What a module's error number means at this moment; module-error where no row says."""
+        best, rank = Condition.MODULE_ERROR, -1
+        for row in self.error:
+            if row.code != code or row.during not in {"", during} or row.after not in {"", after}:
+                continue
+            weight = 2 * bool(row.during) + bool(row.after)
+            if weight > rank:
+                best, rank = Condition(row.condition), weight
+        return best
+
+    def refusal_of(self, condition: Condition, during: str = "") -> str:
+        """The host dialect's error for a condition: (condition, during), condition, ``*`` during, ``*``."""
+        for named, command in ((condition, during), (condition, ""), ("*", during), ("*", "")):
+            for row in self.refusal:
+                if row.condition == named and row.during == command:
+                    return row.text
+        raise TableError(f"{self.file}: refusal: no row for {condition!r}; add one for the condition '*'")
+
+
+def names() -> list[str]:
+    """The dialects that have a table."""
+    return sorted(p.name.removesuffix(".toml") for p in _folder().iterdir() if p.name.endswith(".toml"))
+
+
+@cache
+def load(dialect: str, profile: str = "") -> Profile:
+    """The table of a dialect; ``profile`` defaults to the table's own default.  Raises TableError."""
+    path = _folder() / f"{dialect}.toml"
+    if not path.is_file():
+        raise TableError(f"no dialect {dialect!r}; there are: {', '.join(names())}")
+    return parse(path.read_text("utf-8"), f"mappings/{dialect}.toml", profile)
+
+
+def parse(text: str, file: str, profile: str = "") -> Profile:
+    """A table from its text."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TableError(f"{file}: not TOML: {error}") from None
+    head = tree.pop("dialect", None)
+    if not isinstance(head, dict) or not {"name", "title", "default"} <= head.keys():
+        raise TableError(f"{file}: [dialect]: name, title and default are needed")
+    profiles = tree.pop("profile", {})
+    chosen = profile or head["default"]
+    merged: dict[str, Any] = tree
+    for name in _lineage(profiles, chosen, file):
+        merged = _merge(merged, {k: v for k, v in profiles[name].items() if k not in {"extends", "title", "source"}})
+    merged |= {"dialect": head["name"], "profile": chosen, "title": head["title"], "file": file}
+    try:
+        table = msgspec.convert(merged, Profile)
+    except msgspec.ValidationError as error:
+        raise TableError(f"{file}: {error}") from None
+    if problems := list(_problems(table)):
+        raise TableError("\n".join(f"{file}: {problem}" for problem in problems))
+    return table
+
+
+def profiles(dialect: str) -> list[str]:
+    """The profiles a table has."""
+    tree = tomllib.loads((_folder() / f"{dialect}.toml").read_text("utf-8"))
+    return list(tree.get("profile", {}))
+
+
+def _folder() -> Any:
+    """``bridge/mappings`` in the wheel, ``mappings`` beside the package in a checkout."""
+    packaged = resources.files("bridge") / "mappings"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / "mappings"
+
+
+def _lineage(profiles: Mapping[str, Any], name: str, file: str) -> list[str]:
+    line: list[str] = []
+    while name:
+        if name not in profiles:
+            raise TableError(f"{file}: profile {name!r} is not there; there are: {', '.join(sorted(profiles))}")
+        if name in line:
+            raise TableError(f"{file}: profile.{name}.extends: goes in a circle")
+        line.insert(0, name)
+        name = profiles[name].get("extends", "")
+    return line
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = _merge(old, value)
+        elif isinstance(old, list) and isinstance(value, list) and value and isinstance(value[0], dict):
+            merged[key] = [*old, *value]
+        else:
+            merged[key] = value
+    return merged
+
+
+def _problems(table: Profile) -> Iterable[str]:
+    """Every rule a table must keep, one line a breach."""
+    known = {str(c) for c in Condition}
+    for section in ("value", "time", "text", "command", "template", "urc"):
+        for name, row in getattr(table, section).items():
+            if not row.source.strip():
+                yield f"{section}.{name}.source: is empty; name the document and section"
+    for name, wait in table.time.items():
+        if wait.seconds < 0:
+            yield f"time.{name}.seconds: must not be negative"
+    for name, template in table.template.items():
+        if template.limit <= 0:
+            yield f"template.{name}.limit: must be more than 0 s"
+    named = [(f"error[{n}]", e.condition) for n, e in enumerate(table.error)]
+    named += [(f"refusal[{n}]", r.condition) for n, r in enumerate(table.refusal) if r.condition != "*"]
+    for where, condition in named:
+        if condition not in known:
+            yield f"{where}.condition: {condition!r} is not a condition of bridge/model.py"
+    for name, command in table.command.items():
+        yield from _command_problems(name, command)
+    yield from _urc_problems(table.urc)
+
+
+def _command_problems(name: str, command: Command) -> Iterable[str]:
+    where = f"command.{name}"
+    if command.set is not None:
+        try:
+            grammar = Grammar(command.set)
+        except GrammarError as error:
+            yield f"{where}.set: {error}"
+            return
+        for secret in command.secret:
+            if secret not in grammar.names:
+                yield f"{where}.secret: {secret!r} is no argument of its set form"
+        for argument in grammar.names:
+            if re.search(r"password|pwd|key|pin|psk", argument) and argument not in command.secret:
+                yield f"{where}.secret: argument {argument!r} looks secret and is not marked"
+    forms = {Form.SET: command.set is not None, Form.QUERY: command.query, Form.TEST: command.test, Form.EXECUTE: command.execute}
+    if command.disposition in {"answered", "refused"} and not command.why:
+        yield f"{where}.why: say why {command.disposition!r} is true to the host"
+    if command.disposition == "refused":
+        if command.hook or any(forms.values()):
+            yield f"{where}: a refused command has no forms and no hook"
+        return
+    if not any(forms.values()):
+        yield f"{where}: has no form (set, query, test, execute)"
+    if command.disposition in {"translated", "emulated"} and command.final is None:
+        yield f"{where}.final: the seconds until its final result are missing"
+    for form in command.answer:
+        if form not in {str(f) for f in Form}:
+            yield f"{where}.answer.{form}: no such form"
+
+
+def _urc_problems(urcs: Mapping[str, Urc]) -> Iterable[str]:
+    compiled: dict[str, Pattern] = {}
+    for name, urc in urcs.items():
+        try:
+            compiled[name] = Pattern(urc.pattern)
+        except PatternError as error:
+            yield f"urc.{name}.pattern: {error}"
+    rows = list(compiled.items())
+    for index, (name, pattern) in enumerate(rows):
+        for other, second in rows[index + 1 :]:
+            if pattern.match(second.sample) is not None or second.match(pattern.sample) is not None:
+                yield f"urc.{name}.pattern: overlaps urc.{other}.pattern"
+
+
+def unread(table: Profile, folder: Path) -> list[str]:
+    """Rows that no code of the dialect's folder names: dead facts (section.key), for ``make check``."""
+    said: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                said.add(node.value)
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                said.add(node.name)
+    rows = [
+        f"{section}.{name}"
+        for section in ("value", "time", "text", "template", "urc")
+        for name in getattr(table, section)
+        if name not in said
+    ]
+    rows += [f"command.{n}.hook = {c.hook!r}" for n, c in table.command.items() if c.hook and c.hook not in said]
+    return rows

@@ -1,0 +1,1 @@
+"""Pure codecs that dialects share.  No I/O, no time."""

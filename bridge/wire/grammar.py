@@ -1,0 +1,150 @@
+r"""Arguments of a set command, by a table's grammar: ``["link:id?mux", "length:int(1..2048)", "[port:int]"]``.
+
+An entry is ``name:type``, in square brackets where it may be left out or left empty.  Types: ``int(a..b)``,
+``id`` (a whole number; its range is the dialect's code), ``str`` or ``str(max)`` (quoted), ``one(A|B)`` (quoted word),
+``bare`` (anything unquoted).  Two flags and no more: ``?mux`` (only in multiple connection mode), ``?udp`` (only there).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+_ENTRY = re.compile(r"(\w+):(int|id|str|one|bare)(?:\(([^)]*)\))?(\?mux|\?udp)?")
+
+
+class Form(StrEnum):
+    """How a command was written: ``=?``, ``?``, ``=...``, or alone."""
+
+    TEST = "test"
+    QUERY = "query"
+    SET = "set"
+    EXECUTE = "execute"
+
+
+class GrammarError(ValueError):
+    """The table's grammar is wrong."""
+
+
+class ArgumentError(ValueError):
+    """The host's arguments do not fit: ``kind`` is count, type, value or parse; ``index`` counts from 0."""
+
+    def __init__(self, kind: str, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.index = index
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One argument as written: ``quoted`` tells ``"5"`` from ``5``."""
+
+    text: str
+    quoted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    kind: str
+    low: int
+    high: int
+    words: tuple[str, ...]
+    flag: str
+    optional: bool
+
+
+def split(text: str, *, escapes: bool = True) -> list[Token]:
+    r"""Arguments between commas.  A quoted one may hold commas, and with ``escapes`` also ``\,`` ``\"`` and ``\\``."""
+    tokens: list[Token] = []
+    at = 0
+    while True:
+        value = ""
+        quoted = at < len(text) and text[at] == '"'
+        if quoted:
+            at += 1
+            while True:
+                if at >= len(text):
+                    raise ArgumentError("parse", len(tokens), "a quote is not closed")
+                char = text[at]
+                if char == "\\" and escapes and at + 1 < len(text):
+                    value += text[at + 1]
+                    at += 2
+                    continue
+                at += 1
+                if char == '"':
+                    break
+                value += char
+            if at < len(text) and text[at] != ",":
+                raise ArgumentError("parse", len(tokens), "text after a closing quote")
+        else:
+            end = text.find(",", at)
+            end = len(text) if end < 0 else end
+            value = text[at:end]
+            at = end
+        tokens.append(Token(value, quoted))
+        if at >= len(text):
+            return tokens
+        at += 1
+
+
+class Grammar:
+    """A compiled list of entries."""
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        self._entries = [self._entry(text) for text in entries]
+        self.names = [entry.name for entry in self._entries]
+        if len(set(self.names)) != len(self.names):
+            raise GrammarError("an argument name is used twice")
+
+    @staticmethod
+    def _entry(text: str) -> _Entry:
+        optional = text.startswith("[") and text.endswith("]")
+        found = _ENTRY.fullmatch(text[1:-1] if optional else text)
+        if found is None:
+            raise GrammarError(f"{text!r} is not name:type; types are int id str one bare, flags ?mux ?udp")
+        name, kind, inside, flag = found[1], found[2], found[3] or "", found[4] or ""
+        low, high, words = 0, 2**31 - 1, ()
+        if kind == "int" and inside:
+            bounds = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", inside)
+            if bounds is None or int(bounds[1]) > int(bounds[2]):
+                raise GrammarError(f"{text!r}: an int's range is (low..high)")
+            low, high = int(bounds[1]), int(bounds[2])
+        elif kind == "str":
+            low, high = 0, int(inside) if inside else 255
+        elif kind == "one":
+            words = tuple(inside.split("|"))
+        return _Entry(name, kind, low, high, words, flag, optional)
+
+    def parse(self, tokens: Sequence[Token], *, mux: bool = False, udp: bool = False) -> dict[str, int | str]:
+        """Values by name; left-out arguments are not there.  Raises ArgumentError."""
+        entries = [e for e in self._entries if (e.flag != "?mux" or mux) and (e.flag != "?udp" or udp)]
+        if len(tokens) > len(entries) or len(tokens) < sum(not e.optional for e in entries):
+            raise ArgumentError("count", 0, f"{len(tokens)} arguments, expected {len(entries)}")
+        values: dict[str, int | str] = {}
+        for index, (entry, token) in enumerate(zip(entries, tokens, strict=False)):
+            if entry.optional and not token.text and not token.quoted:
+                continue
+            values[entry.name] = self._value(entry, token, index)
+        return values
+
+    @staticmethod
+    def _value(entry: _Entry, token: Token, index: int) -> int | str:
+        if entry.kind in {"int", "id"}:
+            if token.quoted or not re.fullmatch(r"-?[0-9]{1,10}", token.text):
+                raise ArgumentError("type", index, f"{entry.name}: not a whole number")
+            number = int(token.text)
+            if not entry.low <= number <= entry.high:
+                raise ArgumentError("value", index, f"{entry.name}: {number} is not in {entry.low}..{entry.high}")
+            return number
+        if entry.kind == "bare":
+            return token.text
+        if not token.quoted:
+            raise ArgumentError("type", index, f"{entry.name}: not quoted")
+        if entry.kind == "one" and token.text.upper() not in entry.words:
+            raise ArgumentError("value", index, f"{entry.name}: not one of {', '.join(entry.words)}")
+        if entry.kind == "str" and len(token.text) > entry.high:
+            raise ArgumentError("value", index, f"{entry.name}: longer than {entry.high}")
+        return token.text.upper() if entry.kind == "one" else token.text
