@@ -1,0 +1,88 @@
+"""One visit to a socket: from CONNECT until the UART is back in AT mode."""
+
+from __future__ import annotations
+
+import trio
+
+from bridge.dialects.wip import module_reply as reply
+from bridge.dialects.wip.module_escape import EscapeGuard
+from bridge.dialects.wip.module_socket import ModuleSocket
+from bridge.dialects.wip.module_state import Module
+
+PIECE = 256  # bytes written at a time: what may still come out after an escape was recognised
+
+
+class Visit:
+    """The UART glued to one socket."""
+
+    def __init__(self, module: Module, socket: ModuleSocket) -> None:
+        self.socket = socket
+        self.guard = EscapeGuard(module.profile.seconds("module_guard"), trio.current_time())
+        self.over = False
+        self._module = module
+        self._read = False  # at least one byte was read: re-arms +WIPDATA
+        self._scope = trio.CancelScope()
+
+    def begin(self) -> None:
+        """CONNECT is on its way: the socket's bytes follow it."""
+        self.socket.mapped = True
+        self._module.mapped = self.socket
+        self._module.spawn(self._outflow)
+
+    async def _outflow(self) -> None:
+        socket = self.socket
+        with self._scope:
+            while True:
+                if piece := socket.take(PIECE):
+                    self._read = True
+                    # Cancelled while it waits, the piece is written all the same, before the OK of the escape.
+                    await self._module.writer.data(piece).wait()
+                elif socket.ended is None:
+                    await socket.changed()
+                else:
+                    break
+            self._peer_ended()  # inside the scope: not after an escape that came first
+
+    def _peer_ended(self) -> None:
+        """All the peer's bytes are out and no more will come (wip.md 5.6; the manual's pages do not show it)."""
+        module, socket = self._module, self.socket
+        how = str(module.profile.value["module_peerclose"].value)
+        if how == "shutdown" and socket.in_order:
+            module.writer.post(reply.line("SHUTDOWN"), "shutdown")
+            return  # stays mapped: the host still has to escape
+        if how == "nocarrier" or not socket.in_order:
+            module.writer.post(reply.result("NO CARRIER", module.settings), "nocarrier")
+            self._back()
+            module.spawn(self._tell_later)
+        else:
+            self._back()
+            if how == "urc":
+                module.tell_end(socket)
+
+    async def _tell_later(self) -> None:
+        await trio.sleep(self._module.profile.seconds("module_peerclose_delay"))
+        self._module.tell_end(self.socket)
+
+    def escape(self) -> None:
+        """The host left: kept URCs, what became of this socket, OK."""
+        module = self._module
+        self._back()
+        module.tell_end(self.socket)
+        module.writer.post(reply.result("OK", module.settings), "escape")
+
+    def abandon(self) -> None:
+        """The module reboots."""
+        self.over = True
+        self.socket.mapped = False
+        self._module.mapped = None
+        self._scope.cancel()
+        self.socket.ring()
+
+    def _back(self) -> None:
+        module, socket = self._module, self.socket
+        self.abandon()
+        module.flush_urcs()
+        if self._read:
+            socket.announced = False
+        if socket.received:
+            module.arrived(socket)
