@@ -247,7 +247,7 @@ async def test_urcs_flushed_before_the_ok_of_an_escape(autojump_clock):
         await trio.sleep(1.0)
         await module.say(b"\r\n+WIPDATA: 2,1,7\r\n\r\nOK\r\n")
         await module.play((b"AT+WIPDATA?\r", b"\r\n+WIPDATA: 2,1,7\r\n\r\nOK\r\n"))
-        assert link.waiting() == 7
+        assert await link.wait_readable() == 7
         await module.play((b'AT+WIPCREATE=2,2,"192.0.2.2",81\r', b"\r\nOK\r\n\r\n+WIPREADY: 2,2\r\n"))
 
 

@@ -15,9 +15,10 @@ class Pluses:
     """Watches what goes out while mapped.  Sans I/O: `plan` tells pauses and pieces."""
 
     def __init__(self, guard: float) -> None:
-        self._guard = guard
-        self._run = 0  # pluses at the end of what is on the wire
-        self._run_after = -1e9  # when the last byte before that run left
+        self._silence = guard * 0.8  # what a module's clock may already take for a guard
+        self._pause = guard * 1.2  # what it takes for one without doubt
+        self._body_at = -1e9  # when the last byte left that was no plus
+        self._run: list[tuple[float, int]] = []  # pluses since then: when, how many
         self.last_out = -1e9
 
     def plan(self, data: bytes, now: float, *, more: bool) -> tuple[list[tuple[float, bytes]], bytes]:
@@ -26,27 +27,31 @@ class Pluses:
         trailing = len(data) - len(body)
         if more and trailing:
             return ([(0.0, body)] if body else []), data[len(body) :]
-        run = trailing if body else self._run + trailing
-        before = now if body else self._run_after if self._run else self.last_out
-        if not trailing or run != _ESCAPE or now - before < self._guard * 0.8:
+        if body or not trailing or not self._could_escape([*self._run, (now, trailing)]):
             return [(0.0, data)], b""
-        # A pause inside the run: what is on the wire stops being a candidate, the rest is too short to be one.
-        pause = self._guard * 1.2
-        if not body and self._run:
-            return [(pause, data)], b""
-        cut = len(data) - trailing + 1
-        return [(0.0, data[:cut]), (pause, data[cut:])], b""
+        # After a pause, what is on the wire is no part of it any more, and one or two pluses are no escape.
+        if trailing != _ESCAPE:
+            return [(self._pause, data)], b""
+        return [(self._pause, b"+"), (self._pause, b"++")], b""
+
+    def _could_escape(self, run: list[tuple[float, int]]) -> bool:
+        """Whether the end of a run of pluses is three of them behind a silence."""
+        count = 0
+        for at in range(len(run) - 1, -1, -1):
+            when, number = run[at]
+            count += number
+            before = run[at - 1][0] if at else self._body_at
+            if count == _ESCAPE and when - before >= self._silence:
+                return True
+            if count > _ESCAPE or when - before > self._pause:
+                return False
+        return False
 
     def went_out(self, piece: bytes, now: float) -> None:
         """Bytes have left for the line."""
         body = piece.rstrip(b"+")
-        trailing = len(piece) - len(body)
         if body:
-            self._run, self._run_after = trailing, now
-        elif now - self.last_out > self._guard:
-            self._run, self._run_after = trailing, self.last_out
-        else:
-            if not self._run:
-                self._run_after = self.last_out
-            self._run += trailing
+            self._body_at, self._run = now, []
+        if trailing := len(piece) - len(body):
+            self._run = [*self._run[-_ESCAPE:], (now, trailing)]
         self.last_out = now
