@@ -1,0 +1,235 @@
+"""A pseudo-terminal of ours, for a host that opens a path; and what ports on a descriptor share."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import stat
+import struct
+import termios
+import tty
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from bridge.ports import Port, PortLost
+
+__all__ = ["DescriptorPort", "PortError", "PtyPort"]
+
+PTY_READ_MOST = 4095  # a pty never gives more at once
+_LOCK_PATIENCE = 2.0  # seconds to wait for another bridge that publishes in the same directory
+_POLL = 0.005  # seconds
+_FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, process
+_TARGET = re.compile(r"/dev/pts/(?P<ours>\./)?\d+")
+
+
+class PortError(OSError):
+    """A port cannot be opened or published.  The message names it and the remedy."""
+
+    def __init__(self, name: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{name}: {problem}; {remedy}")
+        self.name = name
+        self.remedy = remedy
+
+
+class DescriptorPort(Port):
+    """Bytes to and from a non-blocking terminal descriptor, which it owns."""
+
+    def __init__(self, name: str, descriptor: int) -> None:
+        self.name = name
+        self._stream = trio.lowlevel.FdStream(descriptor)
+        self._sent = 0
+
+    async def receive(self, most: int = 4096) -> bytes:
+        """See Port."""
+        try:
+            data = await self._stream.receive_some(min(most, PTY_READ_MOST))
+        except trio.ClosedResourceError:
+            raise PortLost(f"{self.name}: closed") from None
+        except trio.BrokenResourceError as broken:
+            self._lost(broken.__cause__)
+        if not data:
+            self._lost(None)
+        return bytes(data)
+
+    async def send(self, data: bytes) -> int:
+        """See Port.  Waits for ever while the other end takes nothing: deadlines are the caller's."""
+        # FdStream.send_all cannot say how much of a cancelled send went out; this loop can.
+        await trio.lowlevel.checkpoint()
+        view = memoryview(data)
+        while view:
+            descriptor = self._stream.fileno()
+            if descriptor < 0:
+                raise PortLost(f"{self.name}: closed")
+            try:
+                count = os.write(descriptor, view)
+            except BlockingIOError:
+                try:
+                    await trio.lowlevel.wait_writable(descriptor)
+                except trio.ClosedResourceError:
+                    raise PortLost(f"{self.name}: closed") from None
+            except OSError as gone:
+                self._lost(gone)
+            else:
+                self._sent += count
+                view = view[count:]
+        return len(data)
+
+    def _lost(self, cause: BaseException | None) -> None:
+        # Closed at once: while a stale descriptor is open, an adapter comes back under another name.
+        self.close()
+        raise PortLost(f"{self.name}: {cause or 'hung up'}") from cause
+
+    @property
+    def sent(self) -> int:
+        """See Port."""
+        return self._sent
+
+    async def drain(self) -> None:
+        """See Port.  A pty has no speed: bytes have left when they are written."""
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Close now; may be called again."""
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        """See Port."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+
+class PtyPort(DescriptorPort):
+    """The master of a new raw pty.  `publish` makes its slave known as a symlink at ``path``; `aclose` takes it away.
+
+    We keep the slave open, so the port outlives every peer that opens and closes it: it never hangs up.  With nobody
+    there, about 12 kB are taken and then a send waits for ever, with no error: deadlines are the caller's.
+
+    What `publish` replaces: nothing, except a symlink left behind by a bridge that was killed.  That is one that
+
+    * dangles, pointing to ``/dev/pts/N`` where no such pty exists any more; or
+    * is spelt ``/dev/pts/./N``, as only we spell it, where N was given to somebody else since: the pty is there, but
+      no bridge holds the record lock on it that each holds on its own.  (An open-file-description lock, so it is in
+      nobody's way: serial programs use flock, which is independent of it.)
+
+    Files, directories, links to elsewhere, other programs' live pty links (socat's, say) and those of a live bridge
+    are refused.  Bridges that publish at the same time take turns by a lock on the directory.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()  # where the symlink will be, whatever the working directory becomes
+        try:
+            master, self._slave = os.openpty()
+        except OSError as failed:
+            raise PortError(f"pty:{path}", f"no pty to be had ({failed.strerror})", "see /proc/sys/kernel/pty/max") from failed
+        # A fresh slave echoes and edits: raw before anybody can see it.
+        tty.setraw(self._slave, termios.TCSANOW)
+        self.device = os.ttyname(self._slave)
+        fcntl.fcntl(self._slave, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        self._link = self.device.replace("/dev/pts/", "/dev/pts/./")
+        self._published = False
+        super().__init__(f"pty:{path}", master)
+
+    async def publish(self) -> None:
+        """Make the symlink; raises PortError where something that is not ours is in the way."""
+        try:
+            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as failed:
+            problem = f"cannot use the directory {self.path.parent} ({failed.strerror})"
+            raise PortError(self.name, problem, "create it, or choose another path") from failed
+        try:
+            await self._lock(directory)
+            self._make_link(directory)
+        finally:
+            os.close(directory)
+
+    async def _lock(self, directory: int) -> None:
+        until = trio.current_time() + _LOCK_PATIENCE
+        while True:
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if trio.current_time() > until:
+                    problem = f"another program holds a lock on the directory {self.path.parent}"
+                    raise PortError(self.name, problem, "choose another directory") from None
+                await trio.sleep(_POLL)
+            else:
+                return
+
+    def _make_link(self, directory: int) -> None:
+        name = self.path.name
+        try:
+            try:
+                os.symlink(self._link, name, dir_fd=directory)
+            except FileExistsError:
+                self._check_stale(directory)
+                os.unlink(name, dir_fd=directory)
+                # symlink() replaces nothing: whatever came in between is reported, not overwritten.
+                os.symlink(self._link, name, dir_fd=directory)
+        except PortError:
+            raise
+        except OSError as failed:
+            problem = f"cannot make the symlink ({failed.strerror})"
+            raise PortError(self.name, problem, "choose a path in a directory that this user may write to") from failed
+        self._published = True
+
+    def _check_stale(self, directory: int) -> None:
+        kind = os.stat(self.path.name, dir_fd=directory, follow_symlinks=False).st_mode
+        if not stat.S_ISLNK(kind):
+            what = "a directory" if stat.S_ISDIR(kind) else "a file"
+            raise PortError(self.name, f"{what} is there", "it is not ours to replace: choose another path")
+        target = os.readlink(self.path.name, dir_fd=directory)
+        form = _TARGET.fullmatch(target)
+        if not form:
+            raise PortError(self.name, f"a link to {target} is there", "it is not ours to replace: choose another path")
+        if not Path(target).exists():
+            return
+        if not form["ours"]:
+            raise PortError(
+                self.name, f"another program's link to {target} is there", "stop that program, or choose another path"
+            )
+        if _held_by_a_bridge(target):
+            raise PortError(self.name, "another bridge has published its pty there", "stop that bridge, or choose another path")
+
+    async def taken(self, *, poll: float = _POLL) -> None:
+        """Return when the peer has read everything.  With no peer it waits for ever: deadlines are the caller's.
+
+        What is unread when the master closes is lost, so a side that has said its last word waits for this first.
+        """
+        quiet = 0
+        # The kernel moves bytes to the reader's queue a moment after the write: one empty look is not enough.
+        while quiet < 2:
+            await trio.sleep(poll)
+            if self._slave < 0:
+                raise PortLost(f"{self.name}: closed")
+            waiting = struct.unpack("i", fcntl.ioctl(self._slave, termios.FIONREAD, bytes(4)))[0]
+            quiet = 0 if waiting else quiet + 1
+
+    def close(self) -> None:
+        """Take the symlink away, if it is still ours, and close."""
+        if self._slave < 0:
+            return
+        if self._published:
+            with suppress(OSError):
+                if os.readlink(self.path) == self._link:  # noqa: PTH115 - Path would tidy away our "./"
+                    self.path.unlink()
+        super().close()
+        os.close(self._slave)
+        self._slave = -1
+
+
+def _held_by_a_bridge(target: str) -> bool:
+    """Whether some bridge's PtyPort holds its lock on this pty; in doubt, yes."""
+    try:
+        descriptor = os.open(target, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as failed:
+        return failed.errno not in {errno.ENOENT, errno.ENXIO, errno.EIO}
+    try:
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
+    finally:
+        os.close(descriptor)
+    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
