@@ -22,6 +22,7 @@ log = structlog.get_logger("bridge")
 ASIDE_ROOM = 1024  # bytes of busy replies and echo that may wait; more are dropped and counted
 
 Render = Callable[[], bytes | None]
+Shown = Callable[[bytes], bytes]  # what of a rendered message the trace may have
 
 
 class Upstream(ABC):
@@ -52,11 +53,17 @@ async def run_session(
 class _Message:
     __slots__ = ("render", "rule", "shown", "written")
 
-    def __init__(self, render: Render, shown: bytes | None, rule: str) -> None:
+    def __init__(self, render: Render, shown: bytes | Shown | None, rule: str) -> None:
         self.render = render
         self.shown = shown
         self.rule = rule
         self.written = trio.Event()
+
+
+def _shown(message: _Message, data: bytes) -> bytes:
+    if message.shown is None:
+        return data
+    return message.shown if isinstance(message.shown, bytes) else message.shown(data)
 
 
 class HostWriter:
@@ -77,6 +84,11 @@ class HostWriter:
         self._shut = 0
         self._quiet_until = 0.0
         self._wake = trio.Event()
+
+    @property
+    def backlog(self) -> int:
+        """Answers, echo and busy replies that wait because the host does not read."""
+        return len(self._direct)
 
     def shut(self) -> None:
         """No URC passes from here on; nests."""
@@ -119,12 +131,13 @@ class HostWriter:
         """`post`, and wait until it is written.  ``shown`` replaces it in the trace (secrets)."""
         await self.post(data, shown=shown, rule=rule).wait()
 
-    async def urc(self, render: Render, rule: str = "urc") -> None:
+    async def urc(self, render: Render, rule: str = "urc", *, shown: Shown | None = None) -> None:
         """An unsolicited message, rendered when written (None: nothing to say any more).
 
+        ``shown`` makes of the message what the trace may have (a link's bytes are not for it).
         Cancelled before its turn it is withdrawn; once its turn has come it is written.
         """
-        message = _Message(render, None, rule)
+        message = _Message(render, shown, rule)
         self._put(self._urcs, message)
         try:
             await message.written.wait()
@@ -142,7 +155,7 @@ class HostWriter:
             message = await self._next()
             data = message.render()
             if data:
-                self._trace.line(Lane.TO_HOST, data if message.shown is None else message.shown, message.rule)
+                self._trace.line(Lane.TO_HOST, _shown(message, data), message.rule)
                 await self._port.send(data)
             message.written.set()
 

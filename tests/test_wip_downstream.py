@@ -228,9 +228,7 @@ async def test_announced_bytes_that_cannot_be_read_are_reported_not_hidden(autoj
         await up(net, module)
         link = await opened(net, module, nursery)
         await module.say(b"\r\n+WIPPEERCLOSE: 2,1\r\n")
-        await module.play(
-            (b"AT+WIPDATA?\r", b"\r\n+WIPDATA: 2,1,4\r\n\r\nOK\r\n"), (MAP[0], b"\r\n+CME ERROR: 831\r\n"), CLOSE
-        )
+        await module.play((b"AT+WIPDATA?\r", b"\r\n+WIPDATA: 2,1,4\r\n\r\nOK\r\n"), (MAP[0], b"\r\n+CME ERROR: 831\r\n"), CLOSE)
         with pytest.raises(LinkLost) as lost:
             await link.receive_some()
         assert lost.value.condition is Condition.LINK_RESET
@@ -350,9 +348,7 @@ async def test_two_links_take_turns(autojump_clock):
     async with network() as (net, module, nursery):
         await up(net, module)
         first = await opened(net, module, nursery)
-        nursery.start_soon(
-            lambda: module.play((b'AT+WIPCREATE=2,2,"192.0.2.2",80\r', b"\r\nOK\r\n\r\n+WIPREADY: 2,2\r\n"))
-        )
+        nursery.start_soon(lambda: module.play((b'AT+WIPCREATE=2,2,"192.0.2.2",80\r', b"\r\nOK\r\n\r\n+WIPREADY: 2,2\r\n")))
         second = await net.open_stream("192.0.2.2", 80)
         nursery.start_soon(lambda: first.send_all(b"one"))
         nursery.start_soon(lambda: second.send_all(b"two"))

@@ -278,7 +278,8 @@ class Arbiter:
     def _idle_left(self, idle: float) -> float:
         """Until the next limit of `_enough` could be reached; every other change wakes the loop."""
         limits = [self._profile.seconds(name) for name in ("idle_out", "linger", "lone")]
-        return next((limit - idle for limit in limits if limit > idle), self._profile.seconds("idle_out"))
+        left = next((limit - idle for limit in limits if limit > idle), self._profile.seconds("idle_out"))
+        return max(left, self._profile.seconds("look"))  # a rounding remnant is no wait at all
 
     async def _put(self, sending: WipSending) -> None:
         data = sending.next_piece()
@@ -291,10 +292,16 @@ class Arbiter:
             await self._modem.wake.wait(self._profile.seconds("look"))
 
     async def _settle(self, sending: WipSending) -> None:
-        """SEND OK may be said: written, drained, and no fallback text within the settle time."""
+        """SEND OK may be said: written, drained, and no fallback text within the settle time.
+
+        A peer that answers and closes at once is the exception: its bytes, coming later than a UART's FIFO holds
+        them back, show that the modem still was in data mode when the last of ours had left.
+        """
         await self._modem.drain()
+        drained = trio.current_time()
         await self._modem.quiet(self._profile.seconds("settle"))
-        if not self._modem.tail.suspect():
+        proved = self._modem.last_payload >= drained + self._profile.seconds("fifo")
+        if proved or not self._modem.tail.suspect():
             sending.finish()
 
     def _map_refused(self, link: WipLink, error: ModemError) -> None:

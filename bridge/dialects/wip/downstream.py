@@ -56,9 +56,20 @@ class WipNetwork(Network):
         self._links: dict[int, WipLink] = {}
         self._questions: dict[tuple[int, int], _Question] = {}
         self._bearer = False
+        self._ever_up = False
         self.counters: Counter[str] = Counter()
         self._modem = Modem(port, profile, trace, self.counters, self._on_urc)
         self._arbiter = Arbiter(self._modem, profile, trace, self._links)
+        self._urcs = {
+            "ready": self._urc_ready,
+            "failed": self._urc_failed,
+            "data": self._urc_data,
+            "peer_close": self._urc_peer_close,
+            "bearer": self._urc_bearer,
+            "boot": self._urc_boot,
+            "echo": self._urc_echo,
+            "unexplained": self._urc_unexplained,
+        }
         self.limits = Limits(
             stream_links=profile.number("stream_links"),
             datagram_links=0,
@@ -134,11 +145,14 @@ class WipNetwork(Network):
         while True:
             try:
                 self._box.change(Phase.STARTING)
-                self._modem.up = False
+                self._modem.up = self._modem.echoed = False
                 address = await bring_up(self._modem, self._profile, lambda: self._bearer)
                 self._modem.up = True
                 self._arbiter.trouble, self._arbiter.doubt = None, False
-                self._box.change(Phase.UP, address=address)
+                # Our ATE0 is gone: a module that went mute came back from a reset.
+                reset = self._modem.echoed and self._ever_up
+                self._ever_up = True
+                self._box.change(Phase.UP, address=address, new_generation=reset)
                 log.info("module: up", address=address)
                 await self._arbiter.run()
             except ModemLost as trouble:
@@ -175,9 +189,7 @@ class WipNetwork(Network):
     # --- what the modem says unasked ---
 
     def _on_urc(self, name: str, fields: dict[str, int | str]) -> None:
-        handler = getattr(self, f"_urc_{name}", None)
-        if handler is not None:
-            handler(fields)
+        self._urcs[name](fields)
         self._modem.wake.set()
 
     def _urc_ready(self, fields: dict[str, int | str]) -> None:

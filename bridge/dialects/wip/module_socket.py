@@ -1,4 +1,4 @@
-"""One TCP client socket of the module: its connection, its two buffers, its end."""
+"""Sockets of the module: a TCP client's connection, its two buffers, its end; and what a UDP socket knows."""
 
 from __future__ import annotations
 
@@ -166,3 +166,15 @@ class ModuleSocket:
                     await self.link.aclose()
                 except (NetworkError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
                     log.debug("close failed", index=self.index, error=str(error))
+
+
+class ModuleDatagramSocket:
+    """A UDP socket under an index of its own space: ``1,7`` and ``2,7`` are two sockets."""
+
+    protocol = 1
+
+    def __init__(self, index: int, local_port: int, host: str, port: int) -> None:
+        self.index = index
+        self.local_port = local_port
+        self.host = host
+        self.port = port

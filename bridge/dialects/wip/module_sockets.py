@@ -1,9 +1,10 @@
-"""AT+WIPCREATE, WIPCLOSE, WIPOPT and WIPDATA: TCP client sockets.  UDP and servers are refused as not implemented."""
+"""AT+WIPCREATE, WIPCLOSE, WIPOPT and WIPDATA: TCP client sockets.  Servers are refused as not implemented."""
 
 from __future__ import annotations
 
 import re
 
+from bridge.dialects.wip import module_datagrams as datagrams
 from bridge.dialects.wip import module_reply as reply
 from bridge.dialects.wip.module_reply import Cme, Outcome, Refused
 from bridge.dialects.wip.module_settings import Request
@@ -34,25 +35,36 @@ def _socket(module: Module, request: Request) -> ModuleSocket:
     return socket
 
 
+def _datagram_index(module: Module, request: Request) -> int | None:
+    """The index, where the request names a UDP socket that is there."""
+    index = _index(module, request)
+    return index if request.number("protocol") == UDP and index in module.datagrams else None
+
+
 async def wipcreate(module: Module, request: Request) -> Outcome:
     """OK means that the syntax was right; +WIPREADY or +WIPERROR tells the rest."""
     if request.form is Form.QUERY:
-        return Outcome([await _described(socket) for _, socket in sorted(module.sockets.items())])
+        streams = [await _described(socket) for _, socket in sorted(module.sockets.items())]
+        return Outcome(
+            [f'+WIPCREATE: 1,{d.index},{d.local_port},"{d.host}",{d.port}' for d in module.datagrams.values()] + streams
+        )
     index = _index(module, request)
-    if request.number("protocol") != TCP:
+    if request.number("protocol") == SERVER:
         raise Refused(Cme.NOT_IMPLEMENTED)
+    if not module.stack or module.bearer is not Bearer.UP:
+        raise Refused(Cme.WRONG_STACK_STATE)
+    if index in (module.datagrams if request.number("protocol") == UDP else module.sockets):
+        raise Refused(Cme.ALREADY_ACTIVE)
+    if len(module.sockets) + len(module.datagrams) >= module.stack_options[_MOST_SOCKETS]:
+        raise Refused(Cme.NO_FREE_SOCKET)
+    if request.number("protocol") == UDP:
+        return datagrams.create(module, request, index)
     host, port = request.text("first").strip(), request.text("second").strip()
     if not host or request.text("third"):
         raise Refused(Cme.INVALID_OPTION)
     # Seen from hosts: 5000, 05000, "05000".
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= 65535:
         raise Refused(Cme.BAD_PORT)
-    if not module.stack or module.bearer is not Bearer.UP:
-        raise Refused(Cme.WRONG_STACK_STATE)
-    if index in module.sockets:
-        raise Refused(Cme.ALREADY_ACTIVE)
-    if len(module.sockets) >= module.stack_options[_MOST_SOCKETS]:
-        raise Refused(Cme.NO_FREE_SOCKET)
     socket = ModuleSocket(
         index,
         host,
@@ -77,6 +89,9 @@ async def _ends(socket: ModuleSocket) -> tuple[int, str, int]:
 
 async def wipclose(module: Module, request: Request) -> Outcome:
     """FIN to the peer; the index is free at OK."""
+    if (index := _datagram_index(module, request)) is not None:
+        del module.datagrams[index]
+        return Outcome()
     socket = _socket(module, request)
     module.release(socket, module.profile.seconds("module_close_flush"))
     return Outcome()
@@ -84,8 +99,12 @@ async def wipclose(module: Module, request: Request) -> Outcome:
 
 async def wipopt(module: Module, request: Request) -> Outcome:
     """Read (1) or write (2) an option.  The answer does not name the index."""
-    socket = _socket(module, request)
     number = request.number("option")
+    if (index := _datagram_index(module, request)) is not None:
+        if request.number("action") != _READ:
+            raise Refused(Cme.OPTION_NOT_SUPPORTED)
+        return Outcome([f"+WIPOPT: {UDP},{number},{datagrams.option(module.datagrams[index], number)}"])
+    socket = _socket(module, request)
     known = reply.options(module.profile.words("module_wipopt_options")).get(number)
     if known is None:
         raise Refused(Cme.INVALID_OPTION)
@@ -116,6 +135,8 @@ async def wipdata(module: Module, request: Request) -> Outcome:
         return Outcome([f"+WIPDATA: {s.protocol},{s.index},{len(s.received)}" for s in waiting])
     if request.number("protocol") not in {UDP, TCP}:
         raise Refused(Cme.BAD_PROTOCOL)
+    if _datagram_index(module, request) is not None:
+        raise Refused(Cme.NOT_IMPLEMENTED)
     socket = _socket(module, request)
     if request.number("mode") != module.profile.number("module_tcp_mode"):
         raise Refused(Cme.INVALID_VALUE)

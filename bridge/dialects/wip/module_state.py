@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from bridge.dialects.wip import module_reply as reply
-from bridge.dialects.wip.module_socket import ModuleSocket
+from bridge.dialects.wip.module_socket import ModuleDatagramSocket, ModuleSocket
 from bridge.dialects.wip.module_writer import ModuleWriter, Render
 from bridge.model import Condition, Login, Phase
 from bridge.network import Network, NetworkError
@@ -48,6 +48,7 @@ class Module:
         self.user = ""
         self.password = ""
         self.sockets: dict[int, ModuleSocket] = {}
+        self.datagrams: dict[int, ModuleDatagramSocket] = {}
         self.mapped: ModuleSocket | None = None
         self.reboot: Callable[[], None] = lambda: None
         self._urcs: deque[Render] = deque()
@@ -218,6 +219,7 @@ class Module:
             self._bearer_scope.cancel()
             self.bearer = Bearer.DOWN
             self.spawn(self.network.detach)
+        self.datagrams.clear()
         for socket in list(self.sockets.values()):
             self.release(socket, 0.0)
         self.stack = False

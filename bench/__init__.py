@@ -1,0 +1,1 @@
+"""What the bridge costs: measured, printed, written to bench.json; never asserted."""

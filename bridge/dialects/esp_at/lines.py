@@ -1,0 +1,148 @@
+"""What a host types, sans I/O: command lines, counted payload, and what of a line may be shown.
+
+A reader has three ways to take a byte: into the command line, into an announced payload (counted, never scanned), or
+away (the rest of a line that was longer than a module's buffer).  The caller switches between two events, so the
+result does not depend on how the bytes were cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bridge.tables import Command as Row
+from bridge.wire.grammar import ArgumentError, Form, split
+
+_PLUS = re.compile(r"[Aa][Tt]\+([A-Za-z0-9_]+)(=\?|\?|=(.*))?", re.DOTALL)
+_BASIC = re.compile(r"[Aa][Tt]([A-Za-z][0-9]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A whole line with its terminator; ``raw`` is empty where it was longer than the buffer."""
+
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of an announced payload, and how many are still to come."""
+
+    data: bytes
+    left: int
+
+
+class LineReader:
+    """Feed bytes, then take events until there is none."""
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self._buffer = bytearray()
+        self._due = 0
+        self._skipping = False
+
+    def feed(self, data: bytes) -> None:
+        """More bytes from the host."""
+        self._buffer += data
+
+    def collect(self, count: int) -> None:
+        """The next ``count`` bytes are payload, whatever they are."""
+        self._due = count
+
+    def clear(self) -> None:
+        """Forget everything, as a reset module does."""
+        self._buffer.clear()
+        self._due = 0
+        self._skipping = False
+
+    def next(self) -> Line | Piece | None:
+        """The next event; None: more bytes are needed.  Keeps at most one longest line between two calls."""
+        if self._due:
+            if not self._buffer:
+                return None
+            data = bytes(self._buffer[: self._due])
+            del self._buffer[: self._due]
+            self._due -= len(data)
+            return Piece(data, self._due)
+        end = self._buffer.find(b"\n") + 1
+        if not end:
+            if self._skipping or len(self._buffer) > self._longest:
+                self._skipping = True
+                self._buffer.clear()
+            return None
+        raw = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        too_long = self._skipping or end > self._longest
+        self._skipping = False
+        return Line(b"" if too_long else raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A line that has the shape of a command: ``X`` for ``AT+X``, ``ATE0`` for itself."""
+
+    name: str
+    form: Form
+    arguments: str = ""
+
+
+def parse(raw: bytes) -> Request | None:
+    """The request in a line; None where it is garbage, empty, or does not end in CR LF."""
+    if not raw.endswith(b"\r\n"):
+        return None
+    text = raw[:-2].decode("latin-1")
+    if found := _PLUS.fullmatch(text):
+        name, tail = found[1].upper(), found[2] or ""
+        if name.startswith("AT"):  # AT+ATE0 is not ATE0
+            return None
+        if tail == "=?":
+            return Request(name, Form.TEST)
+        if tail == "?":
+            return Request(name, Form.QUERY)
+        return Request(name, Form.SET, found[3]) if tail else Request(name, Form.EXECUTE)
+    if _BASIC.fullmatch(text):
+        return Request(text.upper(), Form.EXECUTE)
+    return None
+
+
+class Mask:
+    """What of a host's line may be shown: everything but secrets, and nothing that could be one."""
+
+    HIDDEN = b'"***"'
+
+    def __init__(self, rows: Mapping[str, Row]) -> None:
+        self._open: dict[str, list[bool]] = {}
+        for name, row in rows.items():
+            if row.secret:
+                names = [re.split(r"[:\[]", entry.lstrip("["))[0] for entry in row.set or ()]
+                self._open[name] = [argument not in row.secret for argument in names]
+
+    def line(self, raw: bytes) -> bytes:
+        """The line as it may be shown."""
+        request = parse(raw)
+        if request is not None and request.name in self._open and request.form is Form.SET:
+            return self._command(request)
+        text = raw.upper()
+        for name in self._open:
+            at = text.find(name.encode("ascii"))
+            if at >= 0 and (request is None or request.form is Form.SET):
+                return raw[: at + len(name)] + self.HIDDEN
+        if request is None and b'"' in raw:  # the second half of a line that a stray LF cut in two
+            return raw[: raw.index(b'"')] + self.HIDDEN
+        return raw
+
+    def _command(self, request: Request) -> bytes:
+        head = b"AT+" + request.name.encode("ascii") + b"="
+        try:
+            tokens = split(request.arguments)
+        except ArgumentError:
+            return head + self.HIDDEN
+        shown = self._open[request.name]
+        parts = [
+            (f'"{token.text}"' if token.quoted else token.text).encode("latin-1")
+            if index < len(shown) and shown[index]
+            else self.HIDDEN
+            for index, token in enumerate(tokens)
+        ]
+        return head + b",".join(parts) + b"\r\n"

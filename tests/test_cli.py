@@ -1,0 +1,166 @@
+"""The command line from the outside: statuses, one-line errors with a remedy, help that helps."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bridge import cli, service, tables
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(capsys, *arguments):
+    try:
+        status = cli.main(list(arguments))
+    except SystemExit as end:
+        status = end.code
+    return status, *capsys.readouterr()
+
+
+def test_version_and_help(capsys):
+    status, out, _ = run(capsys, "--version")
+    assert (status, out.split()[0]) == (0, "at-bridge")
+    status, out, _ = run(capsys, "--help")
+    assert status == 0
+    for command in ("run", "simulate", "demo", "check", "test"):
+        assert command in out
+        status, text, _ = run(capsys, command, "--help")
+        assert status == 0
+        assert "examples:" in text
+        for code in ("0  ", "1  ", "2  ", "78  "):
+            assert code in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "COMMAND"),
+        (["fly"], "invalid choice"),
+        (["run", "esp-at@pty:x"], "DOWNSTREAM"),
+        (["run", "nonsense", "local"], "nonsense"),
+        (["run", "nodialect@pty:x", "local"], "nodialect"),
+        (["run", "esp-at@pty:x", "wip:c1@y", "--allow", "127.0.0.0/8"], "are for 'local'"),
+        (["run", "esp-at@pty:x", "local", "--allow", "home"], "--allow home"),
+        (["run", "esp-at@pty:x", "local", "--map", "home"], "--map home"),
+        (["run", "esp-at@pty:x", "local", "--trace-payload"], "needs --trace"),
+        (["test", "/nonexistent.txt"], "no such file"),
+    ],
+)
+def test_usage_errors(capsys, arguments, reason):
+    status, out, error = run(capsys, *arguments)
+    assert status == 2
+    assert reason in error
+    assert "Traceback" not in error
+    assert out == ""
+
+
+def test_an_error_of_ours_is_one_line(capsys):
+    _, _, error = run(capsys, "run", "esp-at@pty:x", "local", "--map", "home")
+    assert error.startswith("at-bridge: ")
+    assert error.count("\n") == 1
+
+
+def test_a_device_that_is_not_there(capsys, tmp_path):
+    status, _, error = run(capsys, "run", f"esp-at@{tmp_path}/none", "local")
+    assert status == 1
+    assert "none" in error
+    assert "Traceback" not in error
+
+
+def test_a_trace_that_cannot_be_written(capsys, tmp_path):
+    status, _, error = run(capsys, "run", f"esp-at@pty:{tmp_path}/h", "local", "--trace", f"{tmp_path}/no/where")
+    assert status == 1
+    assert "--trace" in error
+
+
+def test_a_wrong_table_is_a_configuration_error(capsys, monkeypatch):
+    def broken(*_):
+        raise tables.TableError("mappings/x.toml: value.a: wrong; mend it")
+
+    monkeypatch.setattr(tables, "load", broken)
+    monkeypatch.setattr(tables, "names", lambda: ["esp-at"])
+    monkeypatch.setattr(tables, "profiles", lambda _: ["p"])
+    status, out, _ = run(capsys, "check")
+    assert status == 78
+    assert "mend it" in out
+
+
+def test_the_tables_are_right(capsys):
+    status, out, _ = run(capsys, "check")
+    assert status == 0, out
+    assert "esp-at:espat-2.3:" in out
+    assert "wip:c1:" in out
+
+
+def test_dead_rows_are_reported(capsys, monkeypatch):
+    monkeypatch.setattr(tables, "unread", lambda *_: ["value.dead"])
+    status, out, _ = run(capsys, "check")
+    assert status == 78
+    assert "value.dead: no code" in out
+
+
+def test_transcripts(capsys, tmp_path):
+    bad = tmp_path / "bad.txt"
+    bad.write_text("# Title: nothing\nhost > AT\n")
+    status, out, _ = run(capsys, "test", str(tmp_path))
+    assert status == 1
+    assert "0 of 1 transcripts passed" in out
+    (tmp_path / "bad.txt").unlink()
+    status, _, error = run(capsys, "test", str(tmp_path))
+    assert (status, "no transcripts" in error) == (2, True)
+
+
+def test_what_a_lost_port_says():
+    from bridge.model import Condition
+    from bridge.network import NetworkError
+    from bridge.ports import PortLost
+
+    lost = ExceptionGroup("", [ExceptionGroup("", [PortLost("/dev/ttyUSB0")])])
+    assert "the host's port is gone (/dev/ttyUSB0)" in str(service.told(lost))
+    lost = ExceptionGroup("", [NetworkError(Condition.PORT_LOST, "/dev/ttyUSB1")])
+    assert "the module's port is gone (/dev/ttyUSB1)" in str(service.told(lost))
+
+
+def start(tmp_path, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-bb", "-m", "bridge", *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path, process):
+    until = time.monotonic() + 10
+    while not path.is_symlink():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(tmp_path, number):
+    with start(tmp_path, "run", "esp-at@pty:host", "local", "--trace", "wires", "--log-format", "json") as process:
+        wait_for(tmp_path / "host", process)
+        for _ in range(2):  # the host may open and close its side at will
+            host = os.open(tmp_path / "host", os.O_RDWR | os.O_NOCTTY)
+            os.write(host, b"AT\r\n")
+            got = b""
+            while not got.endswith(b"OK\r\n"):
+                got += os.read(host, 100)
+            os.close(host)
+        begin = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(5) == 0
+        assert time.monotonic() - begin < 2
+        log = process.stderr.read()
+    assert "Traceback" not in log
+    assert '"event": "bridge ready"' in log
+    assert not (tmp_path / "host").is_symlink()
+    assert "AT\\\\r\\\\n" in (tmp_path / "wires").read_text()
