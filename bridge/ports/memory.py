@@ -11,9 +11,7 @@ from bridge.ports import Port, PortLost
 class MemoryPort(Port):
     """One end of a line in memory.  Make both with `line`."""
 
-    def __init__(
-        self, name: str, out: trio.testing.MemorySendStream, into: trio.testing.MemoryReceiveStream, baud: int
-    ) -> None:
+    def __init__(self, name: str, out: trio.testing.MemorySendStream, into: trio.testing.MemoryReceiveStream, baud: int) -> None:
         self.name = name
         self._out = out
         self._in = into

@@ -294,14 +294,14 @@ class Arbiter:
     async def _settle(self, sending: WipSending) -> None:
         """SEND OK may be said: written, drained, and no fallback text within the settle time.
 
-        A peer that answers and closes at once is the exception: its bytes, coming later than a UART's FIFO holds
-        them back, show that the modem still was in data mode when the last of ours had left.
+        A peer that answers and closes at once is the exception: a text that begins later than a UART's FIFO can
+        hold it back shows that the modem still was in data mode when the last byte of ours had left.
         """
         await self._modem.drain()
         drained = trio.current_time()
         await self._modem.quiet(self._profile.seconds("settle"))
-        proved = self._modem.last_payload >= drained + self._profile.seconds("fifo")
-        if proved or not self._modem.tail.suspect():
+        late = self._modem.tail.held_since >= drained + self._profile.seconds("fifo")
+        if late or not self._modem.tail.suspect():
             sending.finish()
 
     def _map_refused(self, link: WipLink, error: ModemError) -> None:
@@ -321,6 +321,9 @@ class Arbiter:
         answered = await modem.escape(evidence=suspect)
         self.mapped = None
         if answered:
+            # It was mapped all the time: what is on the wire was taken, whatever the tail looked like.
+            if link.current is not None and link.current.whole:
+                link.current.finish()
             return
         if not await modem.fallen():
             raise ModemLost(Condition.MODULE_MUTE, "neither data mode nor command state")

@@ -79,7 +79,6 @@ class Modem:
         self.pluses = Pluses(profile.seconds("guard"))
         self.bytes_in = 0  # payload of mapped sockets, both ways: the arbiter's batches
         self.bytes_out = 0
-        self.last_payload = 0.0  # when the peer's bytes last came
         self.echoed = False  # our own commands came back
         self.up = False  # after bring-up: from here on an echo or a boot line means a reset
 
@@ -101,7 +100,6 @@ class Modem:
         self.bytes_in += len(data)
         payload = self.tail.feed(data, trio.current_time())
         if payload:
-            self.last_payload = trio.current_time()
             self._trace.payload(Lane.FROM_MODULE, payload)
             self._payload(payload)
 

@@ -90,6 +90,7 @@ class Tail:
         self._believe_from: float | None = None
         self._believing = False
         self.last_byte = 0.0
+        self.held_since = 0.0  # when the first held byte came
 
     @property
     def holding(self) -> int:
@@ -101,6 +102,7 @@ class Tail:
         self._age(now)
         payload = b""
         text = self._held + data
+        fresh = len(self._held)
         self.last_byte = now
         at = 0
         while 0 <= at < len(text):
@@ -111,6 +113,8 @@ class Tail:
                 break
             at += 1
         at = len(text) if at < 0 else at
+        if at >= fresh:
+            self.held_since = now
         self._held = text[at:]
         if at and self._stale:
             payload, self._stale = payload + self._stale, b""
