@@ -6,9 +6,18 @@ import functools
 import inspect
 
 import pytest
+import structlog
 import trio
 
 DEADLINE = 60
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logging():
+    """The command line configures logging for its process; here each test starts from the defaults."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,7 +1,5 @@
 """The ESP-AT module side, byte for byte, in virtual time."""
 
-# ruff: noqa: ARG001 - the clock acts by being asked for
-
 from __future__ import annotations
 
 import contextlib

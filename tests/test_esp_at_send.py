@@ -1,6 +1,6 @@
 """CIPSEND: its gate, its payload, its failures, and one final result whatever the Network does."""
 
-# ruff: noqa: ARG001, PLR0917 - the clock acts by being asked for; the arguments are a table's columns
+# ruff: noqa: PLR0917 - the clock acts by being asked for; the arguments are a table's columns
 
 from __future__ import annotations
 

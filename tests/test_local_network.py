@@ -177,7 +177,7 @@ async def test_name_not_found(answer, dns):
             await network.resolve("nobody.example")
 
 
-async def test_a_mute_dns(dns, autojump_clock, monkeypatch):  # noqa: ARG001 - pytest-trio finds the clock among the arguments
+async def test_a_mute_dns(dns, autojump_clock, monkeypatch):
     monkeypatch.setattr(local_network, "CONNECT_LIMIT", 20)
     dns.names["mute"] = None
     async with running() as network:
@@ -251,7 +251,7 @@ async def mute_server():
 
 
 @pytest.mark.deadline(100)
-async def test_connect_timeout(autojump_clock):  # noqa: ARG001
+async def test_connect_timeout(autojump_clock):
     async with running(stream_links=1) as network, mute_server() as port:
         assert await refused(network, "127.0.0.1", port) is Condition.CONNECT_TIMEOUT
         assert trio.current_time() == pytest.approx(local_network.CONNECT_LIMIT)

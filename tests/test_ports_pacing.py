@@ -1,4 +1,3 @@
-# ruff: noqa: ARG001 - autojump_clock works by being asked for
 import os
 
 import pytest

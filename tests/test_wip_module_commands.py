@@ -1,7 +1,5 @@
 r"""The module in command state: line discipline, settings, bring-up, create, close, lists (wip.md 1, 4, 9.1)."""
 
-# ruff: noqa: ARG001 (fixtures are asked for by name; a table test has many columns)
-
 from __future__ import annotations
 
 from itertools import pairwise

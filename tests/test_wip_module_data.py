@@ -1,6 +1,6 @@
 r"""The module in data mode: mapping, the escape, peers that end, URCs kept back, full buffers (wip.md 5, 6, 11, 13)."""
 
-# ruff: noqa: ARG001, PLR0917 (fixtures are asked for by name; a table test has many columns)
+# ruff: noqa: PLR0917 (fixtures are asked for by name; a table test has many columns)
 
 from __future__ import annotations
 
