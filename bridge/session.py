@@ -21,6 +21,8 @@ log = structlog.get_logger("bridge")
 
 ASIDE_ROOM = 1024  # bytes of busy replies and echo that may wait; more are dropped and counted
 
+_TICK = 0.001  # seconds: every task that is ready has had its turn
+
 Render = Callable[[], bytes | None]
 Shown = Callable[[bytes], bytes]  # what of a rendered message the trace may have
 
@@ -144,6 +146,22 @@ class HostWriter:
         finally:
             if message in self._urcs:
                 self._urcs.remove(message)
+                message.written.set()  # nobody need wait for it
+
+    @property
+    def urcs(self) -> int:
+        """URCs that wait for their turn."""
+        return len(self._urcs)
+
+    async def let_through(self, limit: float) -> None:
+        """Let the URCs that wait go first, for ``limit`` seconds at most; at once where none waits.
+
+        Before a gate is shut again: a host that sends without a pause would otherwise never hear of its links.
+        """
+        with trio.move_on_after(limit):
+            while self._urcs:
+                await self._urcs[-1].written.wait()
+                await trio.sleep(_TICK)  # a pump takes its link's next slice
 
     def _put(self, lane: deque[_Message], message: _Message) -> None:
         lane.append(message)

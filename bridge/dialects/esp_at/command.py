@@ -85,6 +85,7 @@ class Payload:
         self.total = total
         self.complete = trio.Event()
         self.begun = False
+        self.prompted = False  # the host was told to send; one that does not wait for that may be earlier
         self._pieces: deque[bytes] = deque()
         self._more = trio.Event()
 

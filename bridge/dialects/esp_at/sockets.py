@@ -89,7 +89,6 @@ def send(unit: EspAtUpstream, command: Command) -> Coroutine[Any, Any, None] | N
         command.refuse(Condition.TOO_LONG, "for this network")
         return None
     unit.collect(payload := Payload(command, length))
-    unit.writer.post(unit.say("prompt"), rule="prompt")
     return _send(unit, command, link, payload)
 
 

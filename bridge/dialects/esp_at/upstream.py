@@ -162,9 +162,10 @@ class EspAtUpstream(Upstream):
             job = None
         if job is not None:
             assert self._nursery is not None
-            if row is not None and row.gate:
-                self.writer.shut()
-            self._nursery.start_soon(self._run, command, job)
+            payload = self._payload if row is not None and row.gate == "payload" else None
+            if payload is not None and not self.writer.urcs:
+                self._prompt(payload)
+            self._nursery.start_soon(self._run, command, job, payload)
             return
         if not command.done:
             command.refuse(Condition.MODULE_ERROR, "its hook said nothing")
@@ -189,14 +190,16 @@ class EspAtUpstream(Upstream):
             return None
         return self._hooks[row.hook](self, command)
 
-    async def _run(self, command: Command, job: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, command: Command, job: Coroutine[Any, Any, None], payload: Payload | None) -> None:
         """The job of a command that takes time: whatever it does, one final result in time."""
         assert command.row is not None
-        gated = command.row.gate == "payload"
-        payload = self._payload if gated else None
         command.during = command.name
-        if not gated:
+        if payload is None:
             command.scope.deadline = trio.current_time() + (command.row.final or 0)
+        if payload is not None and not payload.prompted:
+            # What waits to be told goes first, or a host that sends without a pause would never hear of its links.
+            await self.writer.let_through(self.profile.seconds("let_through"))
+            self._prompt(payload)
         condition = Condition.MODULE_MUTE  # where the scope ends it
         try:
             with command.scope:
@@ -212,11 +215,24 @@ class EspAtUpstream(Upstream):
             await payload.complete.wait()  # a module collects all of it, whatever became of the link
         if not command.done:
             command.refuse(condition)
-        if gated:
+        if payload is not None:
             assert command.written is not None
             await command.written.wait()
             await self.port.drain()  # the gap is one on the wire: it begins when SEND OK has left
             self.writer.open(self.profile.seconds("send_gap"))
+
+    def _prompt(self, payload: Payload) -> None:
+        """From here to the final result no URC passes."""
+        self.writer.shut()
+        self.writer.post(self.say("prompt"), rule="prompt")
+        payload.prompted = True
+        if payload.complete.is_set():
+            self._received(payload)
+
+    def _received(self, payload: Payload) -> None:
+        self.writer.post(self.say("recv", count=payload.total), rule="recv")
+        final = payload.command.row.final if payload.command.row else None
+        payload.command.scope.deadline = trio.current_time() + (final or 0)
 
     def _hear_payload(self, piece: Piece) -> None:
         payload = self._payload
@@ -225,9 +241,8 @@ class EspAtUpstream(Upstream):
         payload.add(piece.data, piece.left)
         if piece.left == 0:
             self._payload = None
-            self.writer.post(self.say("recv", count=payload.total), rule="recv")
-            final = payload.command.row.final if payload.command.row else None
-            payload.command.scope.deadline = trio.current_time() + (final or 0)
+            if payload.prompted:
+                self._received(payload)
 
     def _barrier(self, command: Command) -> None:
         self.crashed(command.name)
