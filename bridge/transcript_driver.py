@@ -31,6 +31,7 @@ class NetDriver:
 
     def __init__(self, network: Network, tell: Tell) -> None:
         self._network = network
+        self._first = network.state  # before it runs: every change after this is told
         self._tell = tell
         self._links: dict[int, StreamLink] = {}
         self._nursery: trio.Nursery | None = None
@@ -44,7 +45,7 @@ class NetDriver:
             self._nursery = nursery
 
     async def _watch(self) -> None:
-        state, told = self._network.state, ""
+        state, told = self._first, ""
         while True:
             state = await self._network.wait_state(state.seq)
             words = f"state {state.phase} {state.address or state.cause or ''}".rstrip()
