@@ -237,3 +237,20 @@ async def test_what_is_paced(tmp_path):
 async def test_kinds_not_there_yet(port):
     with pytest.raises(PortError, match="not there yet"):
         await open_port(spec(port), baud=9600)
+
+
+async def test_a_leftover_link_to_the_number_we_were_given_ourselves_is_replaced(tmp_path):
+    port = PtyPort(tmp_path / "host")
+    (tmp_path / "host").symlink_to(port.device.replace("/dev/pts/", "/dev/pts/./"))
+    await port.publish()
+    assert (tmp_path / "host").samefile(port.device)
+    port.close()
+
+
+async def test_a_leftover_link_to_a_number_that_another_bridge_has_now_is_replaced(tmp_path):
+    other, port = PtyPort(tmp_path / "other"), PtyPort(tmp_path / "host")
+    (tmp_path / "host").symlink_to(other.device.replace("/dev/pts/", "/dev/pts/./"))
+    await port.publish()
+    assert (tmp_path / "host").samefile(port.device)
+    other.close()
+    port.close()

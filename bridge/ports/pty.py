@@ -10,6 +10,7 @@ import stat
 import struct
 import termios
 import tty
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -128,7 +129,7 @@ class PtyPort(DescriptorPort):
         # A fresh slave echoes and edits: raw before anybody can see it.
         tty.setraw(self._slave, termios.TCSANOW)
         self.device = os.ttyname(self._slave)
-        fcntl.fcntl(self._slave, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        fcntl.fcntl(self._slave, fcntl.F_OFD_SETLK, _lock_of(self.path))
         self._link = self.device.replace("/dev/pts/", "/dev/pts/./")
         self._published = False
         super().__init__(f"pty:{path}", master)
@@ -185,13 +186,13 @@ class PtyPort(DescriptorPort):
         form = _TARGET.fullmatch(target)
         if not form:
             raise PortError(self.name, f"a link to {target} is there", "it is not ours to replace: choose another path")
-        if not Path(target).exists():
-            return
+        if target == self._link or not Path(target).exists():
+            return  # its pty is gone; where we were given the same number, the link tells of a former life
         if not form["ours"]:
             raise PortError(
                 self.name, f"another program's link to {target} is there", "stop that program, or choose another path"
             )
-        if _held_by_a_bridge(target):
+        if _held_by_a_bridge(target, self.path):
             raise PortError(self.name, "another bridge has published its pty there", "stop that bridge, or choose another path")
 
     async def taken(self, *, poll: float = _POLL) -> None:
@@ -221,15 +222,19 @@ class PtyPort(DescriptorPort):
         self._slave = -1
 
 
-def _held_by_a_bridge(target: str) -> bool:
-    """Whether some bridge's PtyPort holds its lock on this pty; in doubt, yes."""
+def _lock_of(path: Path) -> bytes:
+    """The byte of a pty that stands for the path it is published at: numbers of closed ptys are reused at once."""
+    return struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, zlib.crc32(os.fsencode(path)), 1, 0)
+
+
+def _held_by_a_bridge(target: str, path: Path) -> bool:
+    """Whether some bridge's PtyPort holds its lock on this pty, for this path; in doubt, yes."""
     try:
         descriptor = os.open(target, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as failed:
         return failed.errno not in {errno.ENOENT, errno.ENXIO, errno.EIO}
     try:
-        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _lock_of(path))
     finally:
         os.close(descriptor)
     return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
