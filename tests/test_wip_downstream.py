@@ -365,3 +365,74 @@ async def test_port_lost(autojump_clock):
         await net.run()
     assert lost.value.condition is Condition.PORT_LOST
     assert net.state.phase is Phase.FAILED
+
+
+@pytest.mark.deadline(300)
+@pytest.mark.parametrize("step", range(2, len(BRING_UP)), ids=lambda step: BRING_UP[step][0].decode().strip())
+async def test_mute_at_each_step_of_bring_up_starts_again(step, autojump_clock):
+    async with network() as (net, module, _):
+        await module.play(*BRING_UP[:step], (BRING_UP[step][0], b""))
+        if step == 2:  # sync asks twice
+            await module.play((b"\r", b""), (b"AT\r", b""))
+        await up(net, module)
+        assert net.state.phase is Phase.UP
+
+
+@pytest.mark.parametrize(
+    "noise", [b"\xff\x00garbage\r\n", b"\r\n+WIPPEERCLOSE: \r\n", b"\r\n+WIPDATA: 2,7,9\r\n", b"\r\nRING\r\n"]
+)
+@pytest.mark.parametrize("glued", [True, False])
+async def test_noise_between_any_two_answers_changes_nothing(noise, glued, autojump_clock):
+    async with network() as (net, module, nursery):
+        await module.play(*[(heard, noise + said if said and glued else said) for heard, said in BRING_UP])
+        await net.attach()
+        link = await opened(net, module, nursery)
+        await module.say(noise)
+        nursery.start_soon(lambda: link.send_all(b"x"))
+        await module.play((MAP[0], noise + MAP[1]), (b"x", b""))
+        assert link.condition is None
+
+
+@pytest.mark.parametrize("said", [b"", b"\r\n+WIND: 8\r\n"])
+@pytest.mark.parametrize("at", ["before the mapping", "before CONNECT", "while mapped"])
+async def test_a_reset_at_each_step_of_a_send_ends_the_link_and_starts_again(at, said, autojump_clock):
+    async with network() as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        ended = []
+
+        async def send():
+            try:
+                await link.send_all(b"x" * 100)
+                await link.receive_some()
+            except LinkLost as lost:
+                ended.append(lost.condition)
+
+        if at == "before the mapping":
+            await module.say(said)
+        nursery.start_soon(send)
+        if at != "before the mapping" or not said:
+            await module.expect(MAP[0])
+        if at == "before CONNECT":
+            await module.say(said)
+        elif at == "while mapped":
+            await module.say(MAP[1])
+            await module.expect(b"x" * 100)
+            await module.say(said)
+            # Nothing answers the escape: twice where there is no evidence, once where a boot line was seen.
+            await module.play((b"+++", b""), *([] if said else [(b"+++", b"")]), (b"\r", b""))
+            await module.play((b"AT\r", b"AT\r\r\nOK\r\n"))  # the echo is on again
+        await module_again(net, module)
+        assert ended == [link.condition]
+        if said or at == "while mapped":
+            assert ended == [Condition.MODULE_RESET]
+
+
+async def module_again(net, module):
+    """Whatever it was told before, bring-up comes."""
+    data = b""
+    while not data.endswith(b"+++"):
+        data += module.spare or await module.port.receive()
+        module.spare = b""
+    module.spare = b"+++"
+    await up(net, module)

@@ -327,4 +327,5 @@ class Arbiter:
             return
         if not await modem.fallen():
             raise ModemLost(Condition.MODULE_MUTE, "neither data mode nor command state")
+        self._check()  # a boot line at the tail says more than that one link ended
         link.end(Condition.PEER_CLOSED if suspect else Condition.LINK_RESET)

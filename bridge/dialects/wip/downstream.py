@@ -155,7 +155,8 @@ class WipNetwork(Network):
                 self._box.change(Phase.UP, address=address, new_generation=reset)
                 log.info("module: up", address=address)
                 await self._arbiter.run()
-            except ModemLost as trouble:
+            except ModemLost as lost:
+                trouble = self._arbiter.trouble or lost  # a boot line says more than the silence after it
                 log.warning("module: lost", condition=str(trouble.condition), detail=trouble.detail)
                 self._trace.note("module-lost", f"{trouble.condition}: {trouble.detail}")
                 self.counters["module-lost"] += 1
