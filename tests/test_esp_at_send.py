@@ -221,3 +221,43 @@ async def test_data_that_waited_behind_the_gate_of_a_closed_link_are_not_told(au
         assert await host.ask(b"ab", 0.002) == sent(2)
         assert await host.ask(command, 5) == answer
         assert link.closed
+
+
+async def test_a_host_that_sends_without_a_pause_hears_of_its_links_before_the_next_prompt(autojump_clock):
+    async with bridge() as host:
+        links = await host.join(links=(0, 1))
+        await host.ask("AT+CIPSEND=0,2")
+        links[1].feed(b"a" * 5000)
+        assert await host.ask(b"ab", 0.001) == sent(2)
+        # The next command comes inside the gap after SEND OK, as from a fast host.
+        said = await host.ask("AT+CIPSEND=0,2")
+        slices = b"".join(b"\r\n+IPD,1,%d:%s" % (n, b"a" * n) for n in (2048, 2048, 904))
+        assert said == slices + PROMPT
+        assert await host.ask(b"cd") == sent(2)
+
+
+async def test_a_payload_that_does_not_wait_for_the_prompt_is_answered_in_order(autojump_clock):
+    async with bridge() as host:
+        links = await host.join(links=(0, 1))
+        await host.ask("AT+CIPSEND=0,2")
+        links[1].feed(b"early")
+        assert await host.ask(b"ab", 0.001) == sent(2)
+        assert await host.ask(b"AT+CIPSEND=0,2\r\ncd") == b"\r\n+IPD,1,5:early" + PROMPT + sent(2)
+        assert links[0].sent == b"abcd"
+
+
+async def test_the_prompt_comes_in_time_whatever_floods(autojump_clock):
+    async with bridge() as host:
+        links = await host.join(links=(0, 1))
+
+        async def flood():
+            while True:
+                links[1].feed(b"x" * 100)
+                await trio.sleep(0.0005)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            await host.read(0.1)
+            await host.type(b"AT+CIPSEND=0,2\r\n")
+            assert PROMPT in await host.read(1.2)
+            nursery.cancel_scope.cancel()
