@@ -17,11 +17,11 @@ The rules that hold here, each because something broke without it:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 
-from bridge.model import Capability, Condition, Delivered, Endpoint, Identity, Limits, Login, Phase, State
+from bridge.model import Condition, Delivered, Endpoint, Identity, Limits, Login, Phase, State
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -189,10 +189,6 @@ class Network(ABC):
         """Who the module is."""
         await trio.lowlevel.checkpoint()
         return Identity()
-
-    def capable(self, capability: Capability | Literal["tcp"]) -> bool:
-        """Whether this Network can do it at all."""
-        return capability in self.limits.capabilities
 
 
 class StateBox:
