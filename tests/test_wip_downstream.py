@@ -436,3 +436,42 @@ async def module_again(net, module):
         module.spare = b""
     module.spare = b"+++"
     await up(net, module)
+
+
+async def test_an_unexplained_ok_is_looked_into_before_any_command(autojump_clock):
+    async with network() as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        await module.say(b"\r\nOK\r\n")
+        await module.play((b"+++", b""), (b"\r", b""), (b"AT\r", b"\r\nOK\r\n"), EMPTY)
+        assert link.condition is None
+
+
+async def test_bytes_that_come_in_an_unknown_state_are_never_silently_lost(autojump_clock):
+    async with network() as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        await module.say(b"\r\nOK\r\n")
+        await trio.sleep(0.1)
+        await module.say(b"a peer's bytes")
+        await module.answer_escape()
+        await module.play((b"\r", b""), (b"AT\r", b"\r\nOK\r\n"))
+        with pytest.raises(LinkLost):
+            await link.receive_some()
+        await up(net, module)
+
+
+async def test_a_send_given_up_while_its_first_block_goes_out_loses_the_link(autojump_clock):
+    ours, theirs = line("module", baud=9600)
+    net, module = WipNetwork(ours, load("wip", "c1"), Trace()), Module(theirs)
+    net.shutdown_grace = 0
+    async with trio.open_nursery() as nursery:
+        await nursery.start(net.run)
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        sending = link.sending(400)
+        await sending.write(b"x" * 400)
+        await module.play(MAP, (b"x" * 16, b""))  # 400 bytes take 0.4 s: none of the block is counted yet
+        sending.abort()
+        assert link.condition is Condition.ABORTED
+        nursery.cancel_scope.cancel()

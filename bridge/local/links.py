@@ -202,7 +202,7 @@ class LocalStreamLink(StreamLink, trio.abc.HalfCloseableStream):
             if self._begin_end():
                 with trio.move_on_after(LINGER):
                     # Polled: the kernel has no event for "all acknowledged".
-                    while not self._discard() and _count(self._socket, termios.TIOCOUTQ):  # noqa: ASYNC110
+                    while not self._discard() and _count(self._socket, termios.TIOCOUTQ):  # noqa: ASYNC110 - the kernel gives no event
                         await trio.sleep(_LINGER_POLL)
         finally:
             self._release()

@@ -140,6 +140,9 @@ class Arbiter:
         self._trace.note("unknown-state", "a result nobody asked for")
         if not await self._modem.unknown():
             raise ModemLost(Condition.MODULE_MUTE, "no command state after an unexplained result")
+        if self._modem.discarded:
+            # It was mapped, and what a peer of ours sent meanwhile is gone: never silently.
+            raise ModemLost(Condition.MODULE_ERROR, f"{self._modem.discarded} bytes came while its state was unknown")
         await self._poll()
 
     def _to_close(self) -> WipLink | None:
@@ -211,7 +214,7 @@ class Arbiter:
                 continue
             if trio.current_time() - sending.begun < self._profile.seconds("room"):
                 continue
-            if sending.out:
+            if sending.touched:
                 link.end(Condition.RECEIVE_BUFFER_FULL)
             else:
                 sending.failed = Condition.RECEIVE_BUFFER_FULL

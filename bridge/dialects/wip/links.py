@@ -25,6 +25,7 @@ class WipSending(Sending):
         self.total = total
         self.given = 0  # by the caller
         self.out = 0  # on the wire
+        self.touched = False  # the wire has begun with it: some bytes may have left, however few are counted yet
         self.finished = False  # drained and settled
         self.aborted = False
         self.failed: Condition | None = None  # refused before any byte; the link lives
@@ -58,7 +59,7 @@ class WipSending(Sending):
             return
         self._close()
         self._pieces.clear()
-        if self.out and self.link.condition is None:
+        if self.touched and self.link.condition is None:
             self.aborted = True
             self.link.end(Condition.ABORTED)
             self.link.want()
@@ -74,7 +75,7 @@ class WipSending(Sending):
                 self._close()
                 raise NetworkError(self.failed)
             if self.link.condition is not None:
-                delivered = Delivered.UNKNOWN if self.out else Delivered.NONE
+                delivered = Delivered.UNKNOWN if self.touched else Delivered.NONE
                 self._close()
                 raise LinkLost(self.link.condition, delivered)
             await self._changed.wait()
@@ -95,6 +96,7 @@ class WipSending(Sending):
         """All that waits, in one piece."""
         data = b"".join(self._pieces)
         self._pieces.clear()
+        self.touched = True
         return data
 
     def put_back(self, data: bytes) -> None:

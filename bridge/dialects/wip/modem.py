@@ -77,6 +77,7 @@ class Modem:
         self.wake = Wake()
         self.tail = self._new_tail()
         self.pluses = Pluses(profile.seconds("guard"))
+        self.discarded = 0  # payload that came in an unknown state, in the last `unknown`
         self.bytes_in = 0  # payload of mapped sockets, both ways: the arbiter's batches
         self.bytes_out = 0
         self.echoed = False  # our own commands came back
@@ -191,11 +192,15 @@ class Modem:
 
         The first probe is never a command: in data mode it would go to the peer.
         """
-        self._payload = lambda _: None  # what a socket of a former life still sends is nobody's
+        self.discarded = 0
+        self._payload = self._discard  # what a socket of a former life still sends is nobody's
         self.tail = self._new_tail()
         self.pluses.last_out = trio.current_time()
         await self.escape(evidence=True)
         return await self.sync()
+
+    def _discard(self, data: bytes) -> None:
+        self.discarded += len(data)
 
     # --- data mode ---
 
