@@ -29,6 +29,7 @@ class Condition(StrEnum):
     NO_FREE_LINK = "no-free-link"
     NOT_SUPPORTED = "not-supported"  # this Network cannot do it at all
     PEER_CLOSED = "peer-closed"  # in order, after all its data
+    PORT_IN_USE = "port-in-use"  # somebody else listens there
     PORT_LOST = "port-lost"  # the serial line itself is gone
     RECEIVE_OVERRUN = "receive-overrun"  # the module pushed more than the bounded buffer holds
     RECEIVE_BUFFER_FULL = "receive-buffer-full"  # a send had to wait too long for room for what it would pull
@@ -40,14 +41,33 @@ class Capability(StrEnum):
     """What a Network may or may not be able to do; an upstream answers its host from this."""
 
     TCP = "tcp"
-    UDP = "udp"
+    UDP = "udp"  # datagrams to and from one fixed peer
+    UDP_PEERS = "udp-peers"  # a datagram link whose peer may change by who sends (`Peers.FIRST`, `Peers.LAST`)
+    UDP_TARGETS = "udp-targets"  # a target per datagram
     LISTEN = "listen"
     TLS = "tls"
     RESOLVE = "resolve"
     PING = "ping"
     KEEPALIVE = "keepalive"
     HALF_CLOSE = "half-close"
-    SCAN = "scan"
+
+
+class Peers(StrEnum):
+    """Whose datagrams a datagram link takes, and who is its peer."""
+
+    FIXED = "fixed"  # those of its peer
+    FIRST = "first"  # everybody's until the first came: its sender becomes the peer, for good
+    LAST = "last"  # everybody's; the last sender is the peer
+
+
+class Wire(StrEnum):
+    """A signal of the other side that we can see beside the data."""
+
+    CTS = "cts"
+    DSR = "dsr"
+    DCD = "dcd"
+    RI = "ri"
+    BREAK = "break"
 
 
 class Phase(StrEnum):
@@ -98,6 +118,16 @@ class Limits:
     send_size: int  # bytes of one counted send that this Network takes; longer ones are refused too-long
     capabilities: frozenset[Capability]
     alphabet: frozenset[int] | None = None  # byte values the module can carry; None: all
+    datagram_size: int = 0  # bytes of one datagram that this Network sends; 0: it has no datagrams
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One datagram as it came in."""
+
+    data: bytes
+    source: Endpoint | None = None  # None: the module did not say
+    cut: bool = False  # the module kept less than what was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +145,17 @@ class Identity:
     manufacturer: str = ""
     model: str = ""
     revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """How one host is treated: what no table says, because it is about this board and not about its dialect."""
+
+    announce: bool = True  # a bridge that starts says so as a module does at power-up (`ready`)
+    joined_at_start: bool = False  # the host was provisioned years ago and never joins: the module is joined by itself
+    ssid: str = ""  # the only network name that can be joined; "": any
+    password: str | None = field(default=None, repr=False)  # the only password; None: any
+    reset_on: Wire | None = None  # the wire by which the host resets its module
+    reset_level: bool = True  # the state of that wire that means reset; False: reset while it is not asserted
+    connect: float | None = None  # seconds a host waits for a connection; None: as the table says
+    payload: float | None = None  # seconds without a byte after which an announced payload is given up; None: never

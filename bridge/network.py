@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 import trio
 
-from bridge.model import Condition, Delivered, Endpoint, Identity, Limits, Login, Phase, State
+from bridge.model import Condition, Datagram, Delivered, Endpoint, Identity, Limits, Login, Peers, Phase, State
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -141,8 +141,66 @@ class StreamLink(trio.abc.Stream):
         """
 
 
+class DatagramLink(ABC):
+    """One UDP socket.  Datagrams keep their borders; the oldest are never pushed out by newer ones (the newest is lost)."""
+
+    local: Endpoint | None = None
+    peer: Endpoint | None = None  # where a datagram without a target goes; it may change, see `Peers`
+    condition: Condition | None = None  # why it ended; None while it lives
+
+    @abstractmethod
+    async def send(self, data: bytes, target: Endpoint | None = None) -> None:
+        """Send one datagram (0..limits.datagram_size bytes), whole or not at all; return when the module took it.
+
+        NetworkError: nothing went out and the link lives (``too-long``, ``not-supported`` for a target,
+        ``wrong-state`` without any peer, ``address-refused``).  LinkLost: it is gone.  One at a time: BusyResourceError.
+        """
+
+    @abstractmethod
+    def waiting(self) -> int:
+        """Payload bytes known to wait, in our queue and in the module."""
+
+    @abstractmethod
+    async def wait_readable(self) -> bool:
+        """Wait until something waits (an empty datagram counts); False: the link ended and everything was taken."""
+
+    @abstractmethod
+    async def fetch(self) -> int:
+        """Have the module's datagrams pulled into our bounded queue; returns how many `take` can give now."""
+
+    @abstractmethod
+    def take(self) -> Datagram | None:
+        """The oldest datagram, without waiting; None where there is none here."""
+
+    async def find_endpoints(self) -> tuple[Endpoint | None, Endpoint | None]:
+        """(local, peer), asked of the module where it did not say."""
+        return self.local, self.peer
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close, and return when the module's id is free again.  Waiting datagrams are gone."""
+
+
+class Listener(ABC):
+    """A TCP server.  It survives module resets: the driver listens again.  Refusing a peer is ``link.aclose()``."""
+
+    local: Endpoint  # the port that peers reach; the host as far as it is known, else "0.0.0.0"
+    condition: Condition | None = None  # why it ended; None while it lives
+
+    @abstractmethod
+    async def accept(self) -> StreamLink:
+        """The next peer's link.  Raises LinkLost when the listener ended, ClosedResourceError after `aclose`."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Stop listening; links that were accepted live on, those that nobody took are closed."""
+
+
 class Network(ABC):
-    """What a module offers."""
+    """What a module offers.
+
+    What not every module has raises NetworkError ``not-supported`` here; ``limits.capabilities`` says so beforehand.
+    """
 
     limits: Limits
 
@@ -176,6 +234,37 @@ class Network(ABC):
 
         Cancelled: nothing is left behind; a late success is closed by the driver.
         """
+
+    async def open_datagram(self, peer: Endpoint | None, *, local_port: int = 0, peers: Peers = Peers.FIXED) -> DatagramLink:
+        """A UDP socket.  ``peer`` may be a name, or None where ``peers`` is not FIXED; ``local_port`` 0: any free one.
+
+        Raises NetworkError (``port-in-use``, ``no-free-link``, ``not-supported`` ...).  Cancelled: nothing is left behind.
+        """
+        await trio.lowlevel.checkpoint()
+        raise NetworkError(Condition.NOT_SUPPORTED, f"datagrams: {peer}, port {local_port}, peers {peers}")
+
+    async def listen(self, port: int, *, room: int) -> Listener:
+        """A TCP server for at most ``room`` peers at a time (1..limits.stream_links), as the module counts them.
+
+        A peer above that is refused by the module in its own way.  Raises NetworkError.
+        """
+        await trio.lowlevel.checkpoint()
+        raise NetworkError(Condition.NOT_SUPPORTED, f"listening on port {port} for {room}")
+
+    async def ping(self, host: str, limit: float) -> float:
+        """Seconds of one echo round trip, or NetworkError: ``connect-timeout`` after ``limit`` seconds, ``not-supported``."""
+        await trio.lowlevel.checkpoint()
+        raise NetworkError(Condition.NOT_SUPPORTED, f"ping {host} within {limit} s")
+
+    async def signal(self) -> int | None:
+        """The strength of the bearer's signal in dBm (-30 near, -110 far); None where there is no radio or no answer."""
+        await trio.lowlevel.checkpoint()
+        return None
+
+    async def name_servers(self) -> list[str]:
+        """The dotted addresses of the name servers in use; none where the module does not tell.  Raises NetworkError."""
+        await trio.lowlevel.checkpoint()
+        return []
 
     @abstractmethod
     async def resolve(self, name: str) -> str:

@@ -6,8 +6,8 @@ from collections import Counter
 
 import trio
 
-from bridge.model import Capability, Condition, Delivered, Endpoint, Limits, Phase
-from bridge.network import LinkLost, Network, NetworkError, Sending, StateBox, StreamLink
+from bridge.model import Capability, Condition, Datagram, Delivered, Endpoint, Limits, Peers, Phase
+from bridge.network import DatagramLink, LinkLost, Listener, Network, NetworkError, Sending, StateBox, StreamLink
 
 
 class FakeSending(Sending):
@@ -102,11 +102,113 @@ class FakeLink(StreamLink):
         self.lose(Condition.LINK_CLOSED)
 
 
+class FakeDatagramLink(DatagramLink):
+    """``feed`` and ``lose`` are the world; ``sent`` is the list of (data, target) that left."""
+
+    def __init__(self, network, peer, local_port, peers):
+        self.network = network
+        self.peer = peer
+        self.peers = peers
+        self.local = Endpoint("10.0.0.2", local_port or 50500 + len(network.datagrams))
+        self.sent = []
+        self.closed = False
+        self.condition = None
+        self._inbox = []
+        self._changed = trio.Event()
+
+    def _wake(self):
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def feed(self, data, source=None, *, cut=False):
+        """A datagram arrives; ``source`` None: the module does not say.  The peer moves as `Peers` says."""
+        if source is not None and self.peers is Peers.LAST:
+            self.peer = source
+        elif source is not None and self.peers is Peers.FIRST:
+            self.peer, self.peers = source, Peers.FIXED
+        self._inbox.append(Datagram(data, source, cut))
+        self._wake()
+
+    def lose(self, condition):
+        self.condition = self.condition or condition
+        self._wake()
+
+    async def send(self, data, target=None):
+        await self.network.operation("send_datagram")
+        if self.condition is not None:
+            raise LinkLost(self.condition, Delivered.NONE)
+        if target is None and self.peer is None:
+            raise NetworkError(Condition.WRONG_STATE, "no peer")
+        self.sent.append((data, target))
+
+    def waiting(self):
+        return sum(len(datagram.data) for datagram in self._inbox)
+
+    async def wait_readable(self):
+        while not self._inbox and self.condition is None:
+            await self._changed.wait()
+        return bool(self._inbox)
+
+    async def fetch(self):
+        await self.network.operation("fetch")
+        return len(self._inbox)
+
+    def take(self):
+        return self._inbox.pop(0) if self._inbox else None
+
+    async def aclose(self):
+        await self.network.operation("aclose")
+        self.closed = True
+        self.lose(Condition.LINK_CLOSED)
+
+
+class FakeListener(Listener):
+    """``knock`` is a peer; the test keeps its link."""
+
+    def __init__(self, network, port, room):
+        self.network, self.room = network, room
+        self.local = Endpoint("10.0.0.2", port)
+        self.condition = None
+        self.closed = False
+        self._queue = []
+        self._changed = trio.Event()
+
+    def _wake(self):
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def knock(self, host="10.0.0.9", port=40000):
+        link = FakeLink(self.network, host, port)
+        self.network.links.append(link)
+        self._queue.append(link)
+        self._wake()
+        return link
+
+    def lose(self, condition):
+        self.condition = self.condition or condition
+        self._wake()
+
+    async def accept(self):
+        await trio.lowlevel.checkpoint()
+        while not self._queue:
+            if self.closed:
+                raise trio.ClosedResourceError
+            if self.condition is not None:
+                raise LinkLost(self.condition)
+            await self._changed.wait()
+        return self._queue.pop(0)
+
+    async def aclose(self):
+        await self.network.operation("unlisten")
+        self.closed = True
+        self._wake()
+
+
 class FakeNetwork(Network):
     """``delay[op]`` seconds (inf = mute), ``error[op]`` an exception to raise; ``calls`` counts."""
 
     def __init__(self, *, address="10.0.0.2"):
-        self.limits = Limits(5, 0, 2048, frozenset({Capability.TCP, Capability.RESOLVE}))
+        self.limits = Limits(5, 5, 2048, frozenset(Capability), datagram_size=1472)
         self.box = StateBox()
         self.box.change(Phase.UP, address=address)
         self.delay = {}
@@ -114,6 +216,11 @@ class FakeNetwork(Network):
         self.calls = Counter()
         self.opened = []
         self.links = []
+        self.datagrams = []
+        self.listeners = []
+        self.strength = -71
+        self.servers = ["10.0.0.53"]
+        self.echo = 0.042
         self.names = {"example.com": "93.184.216.34"}
 
     def raise_if_told(self, name):
@@ -157,3 +264,33 @@ class FakeNetwork(Network):
         if name not in self.names:
             raise NetworkError(Condition.NAME_NOT_FOUND, name)
         return self.names[name]
+
+    async def open_datagram(self, peer, *, local_port=0, peers=Peers.FIXED):
+        await self.operation("open_datagram")
+        if local_port and local_port in [link.local.port for link in self.datagrams if not link.closed]:
+            raise NetworkError(Condition.PORT_IN_USE, str(local_port))
+        link = FakeDatagramLink(self, peer, local_port, peers)
+        self.datagrams.append(link)
+        return link
+
+    async def listen(self, port, *, room):
+        await self.operation("listen")
+        if port in [listener.local.port for listener in self.listeners if not listener.closed]:
+            raise NetworkError(Condition.PORT_IN_USE, str(port))
+        listener = FakeListener(self, port, room)
+        self.listeners.append(listener)
+        return listener
+
+    async def ping(self, host, limit):
+        with trio.move_on_after(limit):
+            await self.operation("ping")
+            return self.echo
+        raise NetworkError(Condition.CONNECT_TIMEOUT, host)
+
+    async def signal(self):
+        await self.operation("signal")
+        return self.strength
+
+    async def name_servers(self):
+        await self.operation("name_servers")
+        return list(self.servers)

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-__all__ = ["Port", "PortLost"]
+import trio
+
+from bridge.model import Wire
+
+__all__ = ["Port", "PortLost", "Wire"]
 
 
 class PortLost(Exception):
@@ -15,9 +19,16 @@ class PortLost(Exception):
 
 
 class Port(ABC):
-    """One side of a serial line."""
+    """One side of a serial line.
+
+    After PortLost a port with ``reopens`` can be used again once `reopen` has returned; every other one is of no more
+    use.  Every call in between raises PortLost.
+    """
 
     name: str
+    baud: int = 0  # bits per second now; 0: this port has no speed
+    reopens: bool = False
+    wires: frozenset[Wire] = frozenset()  # the signals that `wait_wire` can see
 
     @abstractmethod
     async def receive(self, most: int = 4096) -> bytes:
@@ -42,3 +53,32 @@ class Port(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Close at once."""
+
+    async def reopen(self) -> None:
+        """After PortLost: wait until the port is there again, by its name and with back-off, and open it as before.
+
+        One log event says that it is lost, one that it is back.  Raises PortLost where it never will be.
+        """
+        await trio.lowlevel.checkpoint()
+        raise PortLost(self.name)
+
+    async def set_speed(self, baud: int) -> None:
+        """Another speed, both ways, once everything sent has left.  Without effect where the port has no speed.
+
+        Raises ValueError where the port refuses that speed (the old one stays), PortLost.
+        """
+        await trio.lowlevel.checkpoint()
+        if self.baud:
+            self.baud = baud
+
+    async def wait_wire(self, wire: Wire, asserted: bool) -> None:
+        """Return when the wire is so, or was so since the last call for it: a short pulse is not missed.
+
+        A break counts as asserted once, and as released at once.  Raises ValueError for a wire not in ``wires``, PortLost.
+        """
+        await trio.lowlevel.checkpoint()
+        raise ValueError(f"{self.name} has no {wire} to wait for ({asserted})")
+
+    async def set_lines(self, *, dtr: bool | None = None, rts: bool | None = None) -> None:
+        """Set our own modem lines, where there are any; None leaves one as it is."""
+        await trio.lowlevel.checkpoint()

@@ -15,6 +15,7 @@ class MemoryPort(Port):
         self.name = name
         self._out = out
         self._in = into
+        self.baud = baud
         self._byte = 10 / baud if baud else 0.0
         self._free_at = 0.0
         self._sent = 0
