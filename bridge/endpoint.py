@@ -3,16 +3,22 @@
 The text is split at the first ``@``.  Trailing ``,key=value`` with a known key are ours; everything before them
 belongs to PORT, commas and all.  A trailing ``,word=value`` with an unknown word is an error (a misspelt key must not
 become part of a file name), unless PORT is a URL, whose own options look just the same.
+
+Some keys are about the line (``baud`` ...), some about the host on it (``joined`` ...): these stand on the upstream only
+and become `HostSettings`.  Not every kind of port has every line key; one that would do nothing is an error.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
 from typing import Any, Literal, cast
 
-__all__ = ["LOCAL", "PTY", "URL", "EndpointError", "EndpointSpec", "parse"]
+from bridge.model import HostSettings, Wire
+
+__all__ = ["BAUD_RANGE", "LISTEN", "LOCAL", "PTY", "UNIX", "URL", "EndpointError", "EndpointSpec", "parse"]
 
 Side = Literal["upstream", "downstream"]
 Flow = Literal["none", "rtscts", "xonxoff"]
@@ -22,10 +28,14 @@ Ack = Literal["module"]
 
 LOCAL = "local"
 PTY = "pty:"
+LISTEN = "listen:"
+UNIX = "unix:"
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 BAUD_RANGE = range(50, 4_000_001)  # what Linux has names for
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+_YES_NO = ("yes", "no")
+_RESETS = ("dsr", "!dsr", "cts", "!cts", "dcd", "!dcd", "break")  # "!": reset while it is not asserted
+_LINE: dict[str, tuple[str, ...]] = {  # (): any value that `_check` takes
     "baud": (),
     "flow": ("none", "rtscts", "xonxoff"),
     "parity": ("none", "even", "odd"),
@@ -34,7 +44,29 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "rts": ("keep", "assert", "drop"),
     "ack": ("module",),
 }
+_HOST: dict[str, tuple[str, ...]] = {
+    "joined": _YES_NO,
+    "announce": _YES_NO,
+    "ssid": (),
+    "reset_on": _RESETS,
+    "connect": (),
+    "payload": (),
+}
+_CHOICES = _LINE | _HOST
 _PLANNED = {("ack", "bridge"): "ack=bridge is not there yet"}
+_SECONDS = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,3})?")
+_SECONDS_MOST = 3600.0
+_SSID_MOST = 32  # bytes, IEEE 802.11
+_WIRELESS = {"flow", "parity", "stop", "dtr", "rts", "reset_on"}  # what only a line with wires has
+# The kinds of port by what they begin with: what they are called, and the keys that would do nothing there.
+_KINDS: tuple[tuple[str, str, set[str]], ...] = (
+    (PTY, "a pty", _WIRELESS),
+    (LISTEN, "a TCP listener", _WIRELESS),
+    (UNIX, "a socket file", _WIRELESS),
+    ("socket://", "a plain TCP connection", _WIRELESS),
+)
+_SCHEMES = ("rfc2217://", "socket://")
+_SECRET = re.compile(r",\s*(password|passwd|pass|pwd|psk)\s*=", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OPTION = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_-]*)=(.*)", re.DOTALL)
 
@@ -54,14 +86,15 @@ class EndpointSpec:
     text: str  # as written, for messages
     dialect: str  # "local": the gateway's own sockets
     profile: str = ""  # "": the dialect's default
-    port: str = ""  # device path, pty:PATH, or a URL; "" for local
-    baud: int | None = None  # None: the table's default, and no pacing on a pty of ours
+    port: str = ""  # device path, pty:PATH, listen:ADDR:PORT, unix:PATH, or a URL; "" for local
+    baud: int | None = None  # None: the table's default, and no pacing where the port has no speed of its own
     flow: Flow = "none"
     parity: Parity = "none"
     stop: Literal[1, 2] = 1
     dtr: ModemLine = "keep"  # "keep": as the kernel leaves it, which is asserted by the first open
     rts: ModemLine = "keep"
     ack: Ack = "module"
+    host: HostSettings = field(default_factory=HostSettings)  # upstream only: how this host is treated
 
     @property
     def is_local(self) -> bool:
@@ -71,11 +104,28 @@ class EndpointSpec:
     @property
     def pty_path(self) -> str:
         """PATH of ``pty:PATH``; "" for every other kind of port."""
-        return self.port.removeprefix(PTY) if self.port.startswith(PTY) else ""
+        return self._behind(PTY)
+
+    @property
+    def unix_path(self) -> str:
+        """PATH of ``unix:PATH``; "" for every other kind of port."""
+        return self._behind(UNIX)
+
+    @property
+    def listen_at(self) -> tuple[str, int] | None:
+        """Address and port of ``listen:ADDR:PORT``; None for every other kind of port."""
+        return _address(self.text, self._behind(LISTEN)) if self.port.startswith(LISTEN) else None
+
+    def _behind(self, kind: str) -> str:
+        return self.port.removeprefix(kind) if self.port.startswith(kind) else ""
 
 
 def parse(text: str, *, side: Side) -> EndpointSpec:
     """Read one endpoint; raises EndpointError."""
+    secret = _SECRET.search(text)
+    if secret:  # first of all: every other message repeats the text
+        remedy = "leave it out: any password is accepted, and others could read it in the list of processes"
+        raise EndpointError(text[: secret.end()] + "...", "a password has no place on a command line", remedy)
     head, at, rest = text.partition("@")
     if not at:
         return _parse_local(text, side)
@@ -87,15 +137,53 @@ def parse(text: str, *, side: Side) -> EndpointSpec:
     if dialect == LOCAL:
         raise EndpointError(text, "the gateway's own sockets have no port", "write just local")
     port, options = _split_options(text, rest)
-    if not port or port == PTY:
+    if not port or port in {PTY, LISTEN, UNIX}:
         raise EndpointError(text, "PORT is empty", "name a device such as /dev/ttyUSB0, or pty:PATH")
     if "\0" in port:
         raise EndpointError(text, "PORT contains a NUL", "leave it out")
-    if port.startswith(PTY):
-        for key in options:
-            if key not in {"baud", "ack"}:
-                raise EndpointError(text, f"a pty has no {key}", f"leave out {key}= (baud= paces a pty)")
+    _check_port(text, port)
+    for key in options:
+        _check_place(text, key, port, side)
+    if options.get("flow") == "rtscts":
+        for key, values in (("rts", {"drop"}), ("reset_on", {"cts", "!cts"})):
+            if options.get(key) in values:
+                raise EndpointError(text, f"flow=rtscts needs that wire, and {key}= too", "leave out one of them")
     return _spec(text, dialect, profile, port, options)
+
+
+def _check_port(text: str, port: str) -> None:
+    scheme = URL.match(port)
+    if scheme and scheme[0].lower() not in _SCHEMES:
+        raise EndpointError(text, f"{scheme[0]} is no kind of port", f"the URLs are {' and '.join(_SCHEMES)}")
+    if port.startswith(LISTEN):
+        _address(text, port.removeprefix(LISTEN))
+    # A comma in a value ends our keys, and all of them would become part of a file name.
+    swallowed = None if scheme else re.search(rf",\s*({'|'.join(_CHOICES)})=", port)
+    if swallowed:
+        raise EndpointError(text, f"{swallowed[1]}= stands inside PORT", "keys come last, and a value has no comma")
+
+
+def _address(text: str, place: str) -> tuple[str, int]:
+    host, colon, number = place.rpartition(":")
+    remedy = "write listen:ADDR:PORT, such as listen:127.0.0.1:5000 or listen:[::1]:5000"
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    try:
+        ip_address(host)
+    except ValueError:
+        raise EndpointError(text, f"{host!r} is no address to listen on", remedy) from None
+    if not colon or not number.isascii() or not number.isdecimal() or int(number) > 65535:
+        raise EndpointError(text, f"{number!r} is no port number", remedy)
+    return host, int(number)
+
+
+def _check_place(text: str, key: str, port: str, side: Side) -> None:
+    """Whether this key says anything about this kind of port, on this side."""
+    if key in _HOST and side == "downstream":
+        raise EndpointError(text, f"{key}= is about the host", "put it on the upstream")
+    for prefix, name, without in _KINDS:
+        if port.lower().startswith(prefix) and key in without:
+            raise EndpointError(text, f"{name} has no {key}", f"leave out {key}= (baud= paces it)")
 
 
 def _parse_local(text: str, side: Side) -> EndpointSpec:
@@ -107,6 +195,8 @@ def _parse_local(text: str, side: Side) -> EndpointSpec:
     if side == "upstream":
         raise EndpointError(text, "local is no host to listen to", "local stands for a module: name it as the downstream")
     for key in options:
+        if key in _HOST:
+            _check_place(text, key, "", side)
         if key != "ack":
             raise EndpointError(text, f"the gateway's own sockets have no {key}", f"leave out {key}=")
     return _spec(text, LOCAL, "", "", options)
@@ -142,6 +232,14 @@ def _check(text: str, key: str, value: str) -> str:
         if value.isascii() and value.isdecimal() and len(value) <= 8 and int(value) in BAUD_RANGE:
             return value
         raise EndpointError(text, f"baud={value} is no speed", f"give a number from {BAUD_RANGE[0]} to {BAUD_RANGE[-1]}")
+    if key in {"connect", "payload"}:
+        if _SECONDS.fullmatch(value) and 0 < float(value) <= _SECONDS_MOST:
+            return value
+        raise EndpointError(text, f"{key}={value} is no time", f"give seconds, more than 0 and at most {_SECONDS_MOST:.0f}")
+    if key == "ssid":
+        if value and value.isprintable() and len(value.encode()) <= _SSID_MOST:
+            return value
+        raise EndpointError(text, f"ssid={value!r} is no network name", f"give 1 to {_SSID_MOST} bytes, or leave it out for any")
     problem = _PLANNED.get((key, value), f"{key} cannot be {value!r}")
     near = difflib.get_close_matches(value.lower(), choices, n=1)
     remedy = f"did you mean {key}={near[0]}?" if near else f"{key} can be {' or '.join(choices)}"
@@ -150,6 +248,20 @@ def _check(text: str, key: str, value: str) -> str:
 
 def _spec(text: str, dialect: str, profile: str, port: str, options: dict[str, str]) -> EndpointSpec:
     numbers = {"baud", "stop"}
-    assert options.keys() <= {field.name for field in fields(EndpointSpec)}
-    typed = {key: int(value) if key in numbers else value for key, value in options.items()}
-    return EndpointSpec(text, dialect, profile, port, **cast("dict[str, Any]", typed))
+    line = {key: int(value) if key in numbers else value for key, value in options.items() if key in _LINE}
+    assert line.keys() <= {known.name for known in fields(EndpointSpec)}
+    return EndpointSpec(text, dialect, profile, port, host=_host(options), **cast("dict[str, Any]", line))
+
+
+def _host(options: dict[str, str]) -> HostSettings:
+    usual = HostSettings()
+    reset_on = options.get("reset_on")
+    return HostSettings(
+        announce=options.get("announce", "yes" if usual.announce else "no") == "yes",
+        joined_at_start=options.get("joined", "no") == "yes",
+        ssid=options.get("ssid", usual.ssid),
+        reset_on=Wire(reset_on.removeprefix("!")) if reset_on else None,
+        reset_level=not (reset_on or "").startswith("!"),
+        connect=float(options["connect"]) if "connect" in options else None,
+        payload=float(options["payload"]) if "payload" in options else None,
+    )

@@ -1,6 +1,7 @@
 import pytest
 
 from bridge.endpoint import EndpointError, EndpointSpec, parse
+from bridge.model import HostSettings, Wire
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,27 @@ def test_reads(text, want):
         ("a@x,stop=1.5", "stop cannot be"),
         ("a@x,ack=bridge", "not there yet"),
         ("a@pty:x,flow=rtscts", "a pty has no flow"),
+        ("a@unix:x,parity=odd", "a socket file has no parity"),
+        ("a@listen:127.0.0.1:5,dtr=drop", "a TCP listener has no dtr"),
+        ("a@socket://h:1,stop=2", "a plain TCP connection has no stop"),
+        ("a@SOCKET://h:1,rts=drop", "a plain TCP connection has no rts"),
+        ("a@listen:", "PORT is empty"),
+        ("a@unix:", "PORT is empty"),
+        ("a@listen:5000", "listen:127.0.0.1:5000"),
+        ("a@listen:localhost:5000", "no address to listen on"),
+        ("a@listen:127.0.0.1:", "no port number"),
+        ("a@listen:127.0.0.1:65536", "no port number"),
+        ("a@listen:127.0.0.1:-1", "no port number"),
+        ("a@listen:127.0.0.1:\u0665", "no port number"),
+        ("a@http://h:1", "rfc2217:// and socket://"),
+        ("a@loop://", "no kind of port"),
+        ("a@x,flow=rtscts,rts=drop", "leave out one"),
+        ("a@x,joined=yes", "put it on the upstream"),
+        ("local,ssid=x", "put it on the upstream"),
+        ("a@x,password=hunter2", "no place on a command line"),
+        ("a@x,PSK=hunter2,zzz=1", "no place on a command line"),
+        ("a@rfc2217://h:1,password=hunter2,baud=9600", "no place on a command line"),
+        ("a@x,ack=module,y", "stands inside PORT"),
     ],
 )
 def test_refuses(text, says):
@@ -64,6 +86,7 @@ def test_refuses(text, says):
         parse(text, side="downstream")
     assert says in str(refused.value)
     assert refused.value.remedy in str(refused.value)
+    assert "hunter2" not in str(refused.value)
 
 
 def test_local_is_no_upstream():
@@ -75,3 +98,68 @@ def test_local_is_no_upstream():
 def test_pty_path():
     assert parse("a@pty:/tmp/x", side="upstream").pty_path == "/tmp/x"
     assert parse("a@/tmp/pty:x", side="upstream").pty_path == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "want"),
+    [
+        ("", {}),
+        (",joined=yes", {"joined_at_start": True}),
+        (",joined=no,announce=no", {"announce": False}),
+        (",announce=yes", {"announce": True}),
+        (",ssid=my net = old", {"ssid": "my net = old"}),
+        (",ssid=" + "\u00e9" * 16, {"ssid": "\u00e9" * 16}),
+        (",reset_on=dsr", {"reset_on": Wire.DSR, "reset_level": True}),
+        (",reset_on=!cts", {"reset_on": Wire.CTS, "reset_level": False}),
+        (",reset_on=!dcd", {"reset_on": Wire.DCD, "reset_level": False}),
+        (",reset_on=break", {"reset_on": Wire.BREAK, "reset_level": True}),
+        (",connect=7.5,payload=30", {"connect": 7.5, "payload": 30.0}),
+        (",baud=9600,connect=3600,dtr=drop", {"connect": 3600.0}),
+    ],
+)
+def test_settings_of_the_host(keys, want):
+    assert parse(f"esp-at@/dev/ttyS0{keys}", side="upstream").host == HostSettings(**want)
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ("joined=true", "joined can be yes or no"),
+        ("announce=", "announce cannot be"),
+        ("ssid=", "no network name"),
+        ("ssid=" + "\u00e9" * 17, "1 to 32 bytes"),
+        ("ssid=a\tb", "no network name"),
+        ("ssid=a\udcffb", "no network name"),
+        ("ssid=a,b", "a value has no comma"),
+        ("reset_on=!break", "did you mean reset_on=break"),
+        ("reset_on=ri", "reset_on can be"),
+        ("reset_on=!!dsr", "did you mean reset_on=!dsr"),
+        ("reset_on=!cts,flow=rtscts", "leave out one"),
+        ("connect=0", "more than 0"),
+        ("connect=3600.001", "at most 3600"),
+        ("payload=1e3", "no time"),
+        ("payload=inf", "no time"),
+        ("payload=-1", "no time"),
+        ("payload=\u0665", "no time"),
+        ("conect=5", "did you mean connect="),
+    ],
+)
+def test_refuses_settings_of_the_host(keys, says):
+    with pytest.raises(EndpointError) as refused:
+        parse(f"esp-at@/dev/ttyS0,{keys}", side="upstream")
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("port", ["pty:x", "unix:x", "listen:127.0.0.1:5", "socket://h:1"])
+def test_a_reset_wire_needs_wires(port):
+    with pytest.raises(EndpointError, match="has no reset_on"):
+        parse(f"esp-at@{port},reset_on=dsr", side="upstream")
+    assert parse(f"esp-at@{port},joined=yes,baud=9600", side="upstream").host.joined_at_start
+
+
+def test_where_it_listens():
+    assert parse("a@listen:127.0.0.1:5000", side="upstream").listen_at == ("127.0.0.1", 5000)
+    assert parse("a@listen:[::1]:0", side="downstream").listen_at == ("::1", 0)
+    assert parse("a@/tmp/listen:x", side="upstream").listen_at is None
+    assert parse("a@unix:/run/x:y,baud=9600", side="upstream").unix_path == "/run/x:y"
+    assert parse("a@rfc2217://h:1,reset_on=dsr", side="upstream").host.reset_on is Wire.DSR

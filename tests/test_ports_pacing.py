@@ -5,7 +5,7 @@ import trio
 
 from bridge.ports import PortLost
 from bridge.ports.memory import line
-from bridge.ports.pacing import FIFO, PacedPort
+from bridge.ports.pacing import FIFO, PacedPort, TimedPort
 from bridge.ports.pty import PtyPort
 
 BAUD = 115200
@@ -146,3 +146,37 @@ async def test_real_time_on_a_pty(tmp_path):
     await paced.aclose()
     assert got == data
     assert len(data) * BYTE * 0.99 <= took <= len(data) * BYTE * 1.3  # generous: a loaded machine
+
+
+async def test_a_timed_line_hands_over_at_once_and_drains_by_the_clock(autojump_clock):
+    a, b = line()
+    timed, start = TimedPort(a, 9600), trio.current_time()
+    await timed.send(b"first")
+    assert trio.current_time() == start
+    assert await b.receive() == b"first"
+    await timed.drain()
+    assert trio.current_time() - start == pytest.approx(5 * 10 / 9600)
+
+
+async def test_a_timed_line_is_never_more_than_its_fifo_ahead(autojump_clock):
+    a, b = line()
+    timed, marks, data = TimedPort(a, BAUD), [], os.urandom(20_000)
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timed.send, data)
+        assert await collect(b, len(data), marks) == data
+    for when, count in marks:
+        assert count <= (when - start + FIFO) / BYTE + 1
+    await timed.drain()
+    assert trio.current_time() - start == pytest.approx(len(data) * BYTE, rel=0.01)
+
+
+async def test_a_timed_send_that_is_cancelled_tells_how_far_it_came(autojump_clock):
+    a, b = line()
+    timed, marks = TimedPort(a, BAUD), []
+    with trio.move_on_after(0.5):
+        await timed.send(bytes(50_000))
+    await collect(b, timed.sent, marks)
+    assert timed.sent == pytest.approx((0.5 + FIFO) / BYTE, rel=0.06)
+    with trio.move_on_after(1):
+        assert not await b.receive()

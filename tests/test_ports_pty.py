@@ -12,6 +12,7 @@ from bridge.ports.opening import open_port, publish
 from bridge.ports.pacing import PacedPort
 from bridge.ports.pty import PortError, PtyPort
 from bridge.ports.serial import SerialPort, is_pty
+from bridge.ports.tty import attributes
 
 EVERY = bytes(range(256)) + b"\x03\x04\x11\x13\x1a\r\n\r\n\x7f\x00\xff\xff\x00"
 
@@ -42,7 +43,7 @@ async def test_every_byte_both_ways(pair):
         assert await out.send(EVERY) == len(EVERY) == out.sent
         await out.drain()
         assert await exactly(into, len(EVERY)) == EVERY
-    assert not pair[1].modem_lines
+    assert not pair[1].wires
 
 
 async def test_hangup_reaches_a_waiting_reader_and_writer(pair):
@@ -120,9 +121,7 @@ async def test_second_opener_is_refused_until_the_first_is_gone(pair, tmp_path):
 async def test_odd_speed_survives_the_repair(tmp_path):
     pty = PtyPort(tmp_path / "p")
     serial = await SerialPort.open(spec(pty.device), baud=123456)
-    from bridge.ports.serial import _get
-
-    flags = _get(serial._stream.fileno())
+    flags = attributes(serial._stream.fileno())
     assert flags[7] == 123456
     assert flags[5][6] == 1  # VMIN
     await serial.aclose()
@@ -231,12 +230,6 @@ async def test_what_is_paced(tmp_path):
     assert trio.current_time() - start >= 0.049
     for port in (device, plain, paced):
         await port.aclose()
-
-
-@pytest.mark.parametrize("port", ["rfc2217://h:1", "socket://h:1", "listen:0:1", "unix:x"])
-async def test_kinds_not_there_yet(port):
-    with pytest.raises(PortError, match="not there yet"):
-        await open_port(spec(port), baud=9600)
 
 
 async def test_a_leftover_link_to_the_number_we_were_given_ourselves_is_replaced(tmp_path):

@@ -28,6 +28,7 @@ class Port(ABC):
     name: str
     baud: int = 0  # bits per second now; 0: this port has no speed
     reopens: bool = False
+    flow: bool = False  # RTS and CTS hold the sender of either side back
     wires: frozenset[Wire] = frozenset()  # the signals that `wait_wire` can see
 
     @abstractmethod

@@ -16,7 +16,6 @@ class MemoryPort(Port):
         self._out = out
         self._in = into
         self.baud = baud
-        self._byte = 10 / baud if baud else 0.0
         self._free_at = 0.0
         self._sent = 0
 
@@ -32,12 +31,12 @@ class MemoryPort(Port):
 
     async def send(self, data: bytes) -> int:
         """See Port.  With a speed, bytes arrive at the other end in slices, when they would have left a UART."""
-        if not self._byte:
+        if not self.baud:
             await self._put(data)
             return len(data)
         for start in range(0, len(data), 16):
             piece = data[start : start + 16]
-            self._free_at = max(self._free_at, trio.current_time()) + len(piece) * self._byte
+            self._free_at = max(self._free_at, trio.current_time()) + len(piece) * 10 / self.baud
             await trio.sleep_until(self._free_at)
             await self._put(piece)
         return len(data)
@@ -57,6 +56,11 @@ class MemoryPort(Port):
     async def drain(self) -> None:
         """See Port."""
         await trio.sleep_until(max(self._free_at, trio.current_time()))
+
+    async def set_speed(self, baud: int) -> None:
+        """See Port."""
+        await self.drain()
+        await super().set_speed(baud)
 
     async def aclose(self) -> None:
         """See Port."""

@@ -11,11 +11,15 @@ exact, and what is read ahead is bounded by `FIFO` too, the rest waiting in the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import trio
 
-from bridge.ports import Port
+from bridge.model import Wire
+from bridge.ports import Port, PortLost
 
-__all__ = ["FIFO", "PacedPort"]
+__all__ = ["FIFO", "PacedPort", "TimedPort"]
 
 FIFO = 0.050  # seconds of line time
 BITS = 10  # a byte on the line: start, eight, stop
@@ -33,16 +37,32 @@ class PacedPort(Port):
             raise ValueError(f"baud must be positive, not {baud}")
         self.inner = inner
         self.name = inner.name
-        self.baud = baud
-        self._byte = BITS / baud  # seconds
-        self._depth = max(1, round(FIFO / self._byte))  # bytes
+        self.reopens = inner.reopens
+        self.flow = inner.flow
+        self._default = baud
+        self._life = 0  # how often the port below came back
+        self._gone = False  # the port below was lost and is not back yet
+        self._begin()
+
+    def _begin(self) -> None:
+        self.wires = self.inner.wires
+        self._set_baud(self._default)
         self._left_at = float("-inf")  # when the last byte sent left the line
         self._offered_at = float("-inf")  # when the last send ended
         self._held = bytearray()  # read from inner, not yet due; at most _depth
         self._came_at = trio.current_time()  # when the last byte delivered came off the line
 
+    def _set_baud(self, baud: int) -> None:
+        self.baud = baud
+        self._byte = BITS / baud  # seconds
+        self._depth = max(1, round(FIFO / self._byte))  # bytes
+
     async def receive(self, most: int = 4096) -> bytes:
         """See Port.  Bytes come no faster than the line carries them."""
+        with self._one_life() as check:
+            return await self._receive(most, check)
+
+    async def _receive(self, most: int, check: Callable[[], None]) -> bytes:
         if not self._held:
             await self._read_ahead()
         # A receiver that stayed away longer than the FIFO lasts does not get it all at once.
@@ -54,6 +74,7 @@ class PacedPort(Port):
             last = self._came_at + want * self._byte
             # Cancelled here, the bytes stay in _held.
             await trio.sleep_until(min(last, max(self._came_at + self._byte, now + _GRAIN)))
+            check()
             due = max(1, self._due(self._came_at, want))
         data = bytes(self._held[:due])
         del self._held[:due]
@@ -70,6 +91,10 @@ class PacedPort(Port):
 
     async def send(self, data: bytes) -> int:
         """See Port.  Returns when the last byte has left; cancelled, what was not yet due stays unsent."""
+        with self._one_life() as check:
+            return await self._send(data, check)
+
+    async def _send(self, data: bytes, check: Callable[[], None]) -> int:
         now = trio.current_time()
         oldest = now - FIFO if now - self._offered_at <= _PROMPT else now
         self._left_at = max(self._left_at, oldest)
@@ -82,6 +107,7 @@ class PacedPort(Port):
                     continue
                 last = self._left_at + (len(data) - start) * self._byte
                 await trio.sleep_until(min(last, max(self._left_at + self._byte, trio.current_time() + _GRAIN)))
+                check()
         finally:
             self._offered_at = trio.current_time()
         if not data:
@@ -109,9 +135,76 @@ class PacedPort(Port):
 
     async def drain(self) -> None:
         """See Port."""
-        await trio.sleep_until(max(self._left_at, trio.current_time()))
-        await self.inner.drain()
+        with self._one_life():
+            await trio.sleep_until(max(self._left_at, trio.current_time()))
+            await self.inner.drain()
 
     async def aclose(self) -> None:
         """See Port."""
         await self.inner.aclose()
+
+    async def reopen(self) -> None:
+        """See Port.  Back at its first speed, with nothing read ahead."""
+        await self.inner.reopen()
+        if self._gone:  # else the other direction asked before us
+            self._gone = False
+            self._life += 1
+            self._begin()
+
+    @contextmanager
+    def _one_life(self) -> Iterator[Callable[[], None]]:
+        """Gives a check that raises PortLost once the port below is another one than at the beginning."""
+        life = self._life
+
+        def check() -> None:
+            if life != self._life:
+                raise PortLost(f"{self.name}: was lost")
+
+        try:
+            yield check
+        except PortLost:
+            self._gone = self._gone or life == self._life
+            raise
+
+    async def set_speed(self, baud: int) -> None:
+        """See Port.  A speed of the port below changes too, where it has one."""
+        if baud < 1:
+            await trio.lowlevel.checkpoint()
+            raise ValueError(f"{baud} is no speed")
+        await self.drain()
+        await self.inner.set_speed(baud)
+        self._set_baud(baud)
+
+    async def wait_wire(self, wire: Wire, asserted: bool) -> None:
+        """See Port."""
+        await self.inner.wait_wire(wire, asserted)
+
+    async def set_lines(self, *, dtr: bool | None = None, rts: bool | None = None) -> None:
+        """See Port."""
+        await self.inner.set_lines(dtr=dtr, rts=rts)
+
+
+class TimedPort(PacedPort):
+    """A line whose other end keeps the pace; ours knows when what was sent has left it.
+
+    For a pty opened as a device: the first byte leaves at once, as from a UART, and no timer is waited for on the way.
+    At most `FIFO` of line time is handed over ahead, so `drain` and a cancelled `send` tell the truth to that grain.
+    """
+
+    async def _receive(self, most: int, check: Callable[[], None]) -> bytes:
+        del check
+        return await self.inner.receive(most)
+
+    async def _send(self, data: bytes, check: Callable[[], None]) -> int:
+        start = 0
+        while start < len(data):
+            now = trio.current_time()
+            self._left_at = max(self._left_at, now)
+            if room := int((now + FIFO - self._left_at) / self._byte):
+                start += await self._release(data[start : start + room])
+                continue
+            await trio.sleep_until(self._left_at - FIFO / 2)
+            check()
+        if not data:
+            await trio.lowlevel.checkpoint()
+        return len(data)

@@ -1,4 +1,4 @@
-"""A pseudo-terminal of ours, for a host that opens a path; and what ports on a descriptor share."""
+"""A pseudo-terminal of ours, for a host that opens a path."""
 
 from __future__ import annotations
 
@@ -16,91 +16,15 @@ from pathlib import Path
 
 import trio
 
-from bridge.ports import Port, PortLost
+from bridge.ports import PortLost
+from bridge.ports.descriptor import DescriptorPort, PortError
+from bridge.ports.places import locked_directory
 
-__all__ = ["DescriptorPort", "PortError", "PtyPort"]
+__all__ = ["PortError", "PtyPort"]
 
-PTY_READ_MOST = 4095  # a pty never gives more at once
-_LOCK_PATIENCE = 2.0  # seconds to wait for another bridge that publishes in the same directory
 _POLL = 0.005  # seconds
 _FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, process
 _TARGET = re.compile(r"/dev/pts/(?P<ours>\./)?\d+")
-
-
-class PortError(OSError):
-    """A port cannot be opened or published.  The message names it and the remedy."""
-
-    def __init__(self, name: str, problem: str, remedy: str) -> None:
-        super().__init__(f"{name}: {problem}; {remedy}")
-        self.name = name
-        self.remedy = remedy
-
-
-class DescriptorPort(Port):
-    """Bytes to and from a non-blocking terminal descriptor, which it owns."""
-
-    def __init__(self, name: str, descriptor: int) -> None:
-        self.name = name
-        self._stream = trio.lowlevel.FdStream(descriptor)
-        self._sent = 0
-
-    async def receive(self, most: int = 4096) -> bytes:
-        """See Port."""
-        try:
-            data = await self._stream.receive_some(min(most, PTY_READ_MOST))
-        except trio.ClosedResourceError:
-            raise PortLost(f"{self.name}: closed") from None
-        except trio.BrokenResourceError as broken:
-            self._lost(broken.__cause__)
-        if not data:
-            self._lost(None)
-        return bytes(data)
-
-    async def send(self, data: bytes) -> int:
-        """See Port.  Waits for ever while the other end takes nothing: deadlines are the caller's."""
-        # FdStream.send_all cannot say how much of a cancelled send went out; this loop can.
-        await trio.lowlevel.checkpoint()
-        view = memoryview(data)
-        while view:
-            descriptor = self._stream.fileno()
-            if descriptor < 0:
-                raise PortLost(f"{self.name}: closed")
-            try:
-                count = os.write(descriptor, view)
-            except BlockingIOError:
-                try:
-                    await trio.lowlevel.wait_writable(descriptor)
-                except trio.ClosedResourceError:
-                    raise PortLost(f"{self.name}: closed") from None
-            except OSError as gone:
-                self._lost(gone)
-            else:
-                self._sent += count
-                view = view[count:]
-        return len(data)
-
-    def _lost(self, cause: BaseException | None) -> None:
-        # Closed at once: while a stale descriptor is open, an adapter comes back under another name.
-        self.close()
-        raise PortLost(f"{self.name}: {cause or 'hung up'}") from cause
-
-    @property
-    def sent(self) -> int:
-        """See Port."""
-        return self._sent
-
-    async def drain(self) -> None:
-        """See Port.  A pty has no speed: bytes have left when they are written."""
-        await trio.lowlevel.checkpoint()
-
-    def close(self) -> None:
-        """Close now; may be called again."""
-        self._stream.close()
-
-    async def aclose(self) -> None:
-        """See Port."""
-        self.close()
-        await trio.lowlevel.checkpoint()
 
 
 class PtyPort(DescriptorPort):
@@ -136,29 +60,8 @@ class PtyPort(DescriptorPort):
 
     async def publish(self) -> None:
         """Make the symlink; raises PortError where something that is not ours is in the way."""
-        try:
-            directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as failed:
-            problem = f"cannot use the directory {self.path.parent} ({failed.strerror})"
-            raise PortError(self.name, problem, "create it, or choose another path") from failed
-        try:
-            await self._lock(directory)
+        async with locked_directory(self.name, self.path) as directory:
             self._make_link(directory)
-        finally:
-            os.close(directory)
-
-    async def _lock(self, directory: int) -> None:
-        until = trio.current_time() + _LOCK_PATIENCE
-        while True:
-            try:
-                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if trio.current_time() > until:
-                    problem = f"another program holds a lock on the directory {self.path.parent}"
-                    raise PortError(self.name, problem, "choose another directory") from None
-                await trio.sleep(_POLL)
-            else:
-                return
 
     def _make_link(self, directory: int) -> None:
         name = self.path.name
