@@ -13,7 +13,7 @@ import trio
 from trio.testing import check_half_closeable_stream, check_one_way_stream, check_two_way_stream, wait_all_tasks_blocked
 
 from bridge.local.links import RECEIVE_BOUND, SEND_SIZE, LocalStreamLink
-from bridge.local.network import _connect
+from bridge.local.opening import connect
 from bridge.model import Condition, Delivered, Endpoint
 from bridge.network import LinkLost, NetworkError
 
@@ -23,7 +23,7 @@ async def make_pair():
         await server.bind(("127.0.0.1", 0))
         server.listen(1)
         port = server.getsockname()[1]
-        link = LocalStreamLink(await _connect("127.0.0.1", port, 0), Endpoint("127.0.0.1", port), lambda _: None)
+        link = LocalStreamLink(await connect("127.0.0.1", port, 0), Endpoint("127.0.0.1", port), lambda _: None)
         accepted, _ = await server.accept()
     return link, trio.SocketStream(accepted)
 

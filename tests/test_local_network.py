@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from local_net import LOOPBACK, listening, local_dns, running
 from trio.testing import wait_all_tasks_blocked
 
+from bridge.local import icmp, opening
 from bridge.local import network as local_network
 from bridge.local.network import LocalNetwork
 from bridge.local.policy import Policy
@@ -16,53 +18,10 @@ from bridge.model import Capability, Condition, Endpoint, Login, Phase
 from bridge.network import NetworkError
 from bridge.trace import Trace
 
-LOOPBACK = Policy.parse(["127.0.0.0/8"])
-
-
-@asynccontextmanager
-async def running(policy=LOOPBACK, *, trace=None, **limits):
-    network = LocalNetwork(policy, trace or Trace(), **limits)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(network.run)
-        yield network
-        nursery.cancel_scope.cancel()
-
-
-@asynccontextmanager
-async def listening(address="127.0.0.1", backlog=16):
-    with trio.socket.socket() as server:
-        await server.bind((address, 0))
-        server.listen(backlog)
-        yield server, server.getsockname()[1]
-
-
-class Resolver(trio.abc.HostnameResolver):
-    """A DNS that says what it is told to."""
-
-    def __init__(self, **names):
-        self.names = names
-        self.asked = []
-
-    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002, PLR0917 - trio's signature
-        name = host.decode() if isinstance(host, bytes) else host
-        self.asked.append(name)
-        answer = self.names[name.partition(".")[0].lower()]
-        if answer is None:
-            await trio.sleep_forever()
-        if isinstance(answer, Exception):
-            raise answer
-        assert family == socket.AF_INET
-        return [(family, type, 6, "", (address, port or 0)) for address in answer]
-
-    async def getnameinfo(self, sockaddr, flags):
-        raise NotImplementedError
-
 
 @pytest.fixture
 async def dns():
-    resolver = Resolver()
-    trio.socket.set_custom_hostname_resolver(resolver)
-    return resolver
+    return local_dns()
 
 
 async def refused(network, host, port=9, **options):
@@ -86,7 +45,13 @@ async def test_up_at_once_and_down_at_the_end():
         await network.detach()
         nursery.cancel_scope.cancel()
     assert network.state.phase is Phase.DOWN
-    assert network.limits.capabilities == {Capability.TCP, Capability.RESOLVE, Capability.KEEPALIVE, Capability.HALF_CLOSE}
+
+
+@pytest.mark.parametrize("may_ping", [False, True])
+async def test_capabilities(may_ping, monkeypatch):
+    monkeypatch.setattr(icmp, "available", lambda: may_ping)
+    lacking = {Capability.TLS} if may_ping else {Capability.TLS, Capability.PING}
+    assert LocalNetwork(LOOPBACK, Trace()).limits.capabilities == set(Capability) - lacking
 
 
 async def test_a_session():
@@ -237,7 +202,7 @@ async def test_an_oserror_becomes_a_condition(code, condition, monkeypatch):
         await trio.lowlevel.checkpoint()
         raise OSError(code, "x")
 
-    monkeypatch.setattr(local_network, "_connect", fail)
+    monkeypatch.setattr(opening, "connect", fail)
     async with running() as network:
         assert await refused(network, "127.0.0.1") is condition
 
@@ -311,14 +276,14 @@ async def test_the_end_closes_every_link():
 
 
 async def test_a_connect_that_outlives_the_network_is_closed(monkeypatch):
-    connect, gate, opened = local_network._connect, trio.Event(), []
+    connect, gate, opened = opening.connect, trio.Event(), []
 
     async def slow(*arguments):
         await gate.wait()
         opened.append(await connect(*arguments))
         return opened[0]
 
-    monkeypatch.setattr(local_network, "_connect", slow)
+    monkeypatch.setattr(opening, "connect", slow)
     async with listening() as (_, port), trio.open_nursery() as nursery:
         async with running() as network:
 

@@ -200,3 +200,59 @@ def test_bad_maps(maps):
 def test_bad_allowances(network):
     with pytest.raises(ValueError, match="--allow"):
         Policy.parse([network])
+
+
+def test_bind_and_listen():
+    assert Policy().bound(80) is None
+    policy = Policy.parse(bind="192.168.1.5", listen=["80=192.168.1.6:8080", "443=0.0.0.0:443"])
+    assert policy.bound(80) == (IPv4Address("192.168.1.6"), 8080)
+    assert policy.bound(443) == (IPv4Address("0.0.0.0"), 443)
+    assert policy.bound(8080) == (IPv4Address("192.168.1.5"), 8080)
+    assert policy.bound(0) == (IPv4Address("192.168.1.5"), 0)
+    assert Policy.parse(listen=["80=127.0.0.1:8080"]).bound(8080) is None
+    assert Policy.parse(bind="0.0.0.0").bound(5) == (IPv4Address("0.0.0.0"), 5)
+
+
+def test_where_servers_bind_allows_no_destination():
+    policy = Policy.parse(bind="127.0.0.1", listen=["80=127.0.0.2:8080"])
+    assert policy.refusal(IPv4Address("127.0.0.1")) == policy.refusal(IPv4Address("127.0.0.2")) == "loopback"
+
+
+@pytest.mark.parametrize(
+    "bind",
+    ["", "eth0", "localhost", "0x7f.1", "0300.0.2.80", "127.1", "::1", "127.0.0.1:80", "224.0.0.1", "255.255.255.255", "0"],
+)
+def test_bad_bindings(bind):
+    with pytest.raises(ValueError, match=r"^--bind "):
+        Policy.parse(bind=bind)
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        [""],
+        ["80"],
+        ["80=8080"],
+        ["80=127.0.0.1"],
+        ["=127.0.0.1:80"],
+        ["80=:8080"],
+        ["80=127.0.0.1:"],
+        ["80=localhost:8080"],
+        ["80=127.1:8080"],
+        ["80=::1:8080"],
+        ["80=239.1.1.1:8080"],
+        ["0=127.0.0.1:8080"],
+        ["80=127.0.0.1:0"],
+        ["65536=127.0.0.1:8080"],
+        ["80=127.0.0.1:65536"],
+        ["-1=127.0.0.1:8080"],
+        ["+80=127.0.0.1:8080"],
+        ["8_0=127.0.0.1:8080"],
+        [" 80=127.0.0.1:8080"],
+        ["\u0668\u0660=127.0.0.1:8080"],
+        ["80=127.0.0.1:8080", "80=127.0.0.1:8081"],
+    ],
+)
+def test_bad_listens(listen):
+    with pytest.raises(ValueError, match=r"^--listen "):
+        Policy.parse(listen=listen)

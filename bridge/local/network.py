@@ -1,4 +1,4 @@
-"""The gateway's own sockets as a Network: TCP over IPv4, under a `Policy`.
+"""The gateway's own sockets as a Network: TCP and UDP over IPv4, and echo, under a `Policy`.
 
 The bearer is the gateway's network, so it is up at once and never lost.  The address that the policy has checked is the
 one that is connected to: a name is resolved once, and its addresses are used as numbers from there on.
@@ -6,42 +6,42 @@ one that is connected to: a name is resolved once, and its addresses are used as
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import trio
 
-from bridge.local.links import KERNEL_BOUND, SEND_SIZE, LocalStreamLink
-from bridge.local.policy import Policy, parse_host
-from bridge.model import Capability, Condition, Endpoint, Limits, Login, Phase, State
+from bridge.local import binding, icmp, opening, resolvers
+from bridge.local.datagrams import DATAGRAM_SIZE, LocalDatagramLink
+from bridge.local.links import SEND_SIZE, LocalStreamLink
+from bridge.local.listener import LocalListener
+from bridge.local.policy import Policy
+from bridge.local.reach import Place, Reach, check_port, network_error
+from bridge.model import Capability, Condition, Endpoint, Limits, Login, Peers, Phase, State
 from bridge.network import Network, NetworkError, StateBox
 from bridge.trace import Trace
 
 CONNECT_LIMIT = 60.0  # seconds for lookup and all addresses; the kernel would take two minutes, per address
+DATAGRAM_LINKS = 16  # at a time
+LISTENERS = 8  # at a time
 ADDRESSES = 8  # of one name that are tried; each gets its share of the limit
 KEEPALIVE_LIMIT = 32767  # seconds, the most that Linux takes (MAX_TCP_KEEPIDLE)
 # Only asked for the route towards it, nothing is sent: a documentation address (RFC 5737) that every default route takes.
 _OUTSIDE = ("198.51.100.1", 9)
 
-_CONNECT = {
-    errno.ECONNREFUSED: Condition.CONNECT_REFUSED,
-    errno.ECONNRESET: Condition.CONNECT_REFUSED,
-    errno.ETIMEDOUT: Condition.CONNECT_TIMEOUT,
-    errno.EHOSTUNREACH: Condition.HOST_UNREACHABLE,
-    errno.EHOSTDOWN: Condition.HOST_UNREACHABLE,
-    errno.ENETUNREACH: Condition.HOST_UNREACHABLE,
-    errno.ENETDOWN: Condition.HOST_UNREACHABLE,
-    errno.EACCES: Condition.HOST_UNREACHABLE,  # a "prohibit" route, a firewall of the gateway
-    errno.EPERM: Condition.HOST_UNREACHABLE,
-    errno.EADDRNOTAVAIL: Condition.NO_FREE_LINK,  # no local port left
-    errno.EAGAIN: Condition.NO_FREE_LINK,
-    errno.EMFILE: Condition.NO_FREE_LINK,
-    errno.ENFILE: Condition.NO_FREE_LINK,
-    errno.ENOBUFS: Condition.NO_FREE_LINK,
-    errno.ENOMEM: Condition.NO_FREE_LINK,
-}
+_CAPABILITIES = frozenset(
+    {
+        Capability.TCP,
+        Capability.UDP,
+        Capability.UDP_PEERS,
+        Capability.UDP_TARGETS,
+        Capability.LISTEN,
+        Capability.RESOLVE,
+        Capability.KEEPALIVE,
+        Capability.HALF_CLOSE,
+    }
+)
 
 
 class LocalNetwork(Network):
@@ -50,15 +50,20 @@ class LocalNetwork(Network):
     def __init__(self, policy: Policy, trace: Trace, *, stream_links: int = 64) -> None:
         self.limits = Limits(
             stream_links=stream_links,
-            datagram_links=0,
+            datagram_links=DATAGRAM_LINKS,
             send_size=SEND_SIZE,
-            capabilities=frozenset({Capability.TCP, Capability.RESOLVE, Capability.KEEPALIVE, Capability.HALF_CLOSE}),
+            capabilities=_CAPABILITIES | ({Capability.PING} if icmp.available() else frozenset()),
+            datagram_size=DATAGRAM_SIZE,
         )
         self._policy = policy
+        self._reach = Reach(policy)
         self._trace = trace
         self._state = StateBox()
         self._links: set[LocalStreamLink] = set()
         self._opening = 0
+        self._datagrams: set[LocalDatagramLink] = set()
+        self._opening_datagrams = 0
+        self._listeners: set[LocalListener] = set()
 
     @property
     def state(self) -> State:
@@ -73,6 +78,7 @@ class LocalNetwork(Network):
             await trio.sleep_forever()
         finally:
             self._state.change(Phase.DOWN)
+            self._end_sockets()
             for link in list(self._links):
                 link.drop()
 
@@ -90,7 +96,8 @@ class LocalNetwork(Network):
         await trio.lowlevel.checkpoint()
 
     async def reset(self) -> None:
-        """Close every link, in order, all at the same time."""
+        """Close every server and every link, in order, all at the same time."""
+        self._end_sockets()
         async with trio.open_nursery() as nursery:
             for link in list(self._links):
                 nursery.start_soon(link.end)
@@ -99,40 +106,37 @@ class LocalNetwork(Network):
         """A name's first address.  An address is its own; a mapped name has its mapping's."""
         self._check_up()
         with trio.move_on_after(CONNECT_LIMIT):
-            return str((await self._addresses(name))[0][0])
+            return str((await self._reach.places(name))[0][0])
         raise NetworkError(Condition.NAME_NOT_FOUND, f"{name}: no answer")
 
     async def open_stream(self, host: str, port: int, *, keepalive: int = 0) -> LocalStreamLink:
         """Connect to the first address that answers."""
         self._check_up()
-        if not 1 <= port <= 65535:
-            raise NetworkError(Condition.BAD_ARGUMENT, f"port {port}")
+        check_port(port)
         if not 0 <= keepalive <= KEEPALIVE_LIMIT:
             raise NetworkError(Condition.BAD_ARGUMENT, f"keepalive {keepalive}")
-        if len(self._links) + self._opening >= self.limits.stream_links:
+        if not self._has_room():
             raise NetworkError(Condition.NO_FREE_LINK, f"{self.limits.stream_links} links")
         self._opening += 1
         try:
-            with trio.move_on_after(CONNECT_LIMIT):
-                link = await self._open(host, port, keepalive)
-                self._trace.note("local-open", f"{host!a} {link.local} {link.peer}")
-                return link
-            raise NetworkError(Condition.CONNECT_TIMEOUT, f"{host!a} port {port}")
-        except NetworkError as error:
-            self._trace.note("local-refused", f"{host!a} port {port}: {error}")
-            raise
+            with self._told(f"{host!a} port {port}"):
+                with trio.move_on_after(CONNECT_LIMIT):
+                    link = await self._open(host, port, keepalive)
+                    self._trace.note("local-open", f"{host!a} {link.local} {link.peer}")
+                    return link
+                raise NetworkError(Condition.CONNECT_TIMEOUT, f"{host!a} port {port}")
         finally:
             self._opening -= 1
 
     async def _open(self, host: str, port: int, keepalive: int) -> LocalStreamLink:
-        addresses = (await self._addresses(host))[:ADDRESSES]
+        addresses = (await self._reach.places(host))[:ADDRESSES]
         failure = NetworkError(Condition.CONNECT_TIMEOUT, host)
         for shown, target in addresses:
             with trio.move_on_after(CONNECT_LIMIT / len(addresses)):
                 try:
-                    connected = await _connect(str(target), port, keepalive)
+                    connected = await opening.connect(str(target), port, keepalive)
                 except OSError as error:
-                    failure = _network_error(error, target)
+                    failure = network_error(error, target)
                     continue
                 # From here to the return nothing waits, so a cancellation cannot get between socket and owner.
                 if self.state.phase is not Phase.UP:
@@ -143,83 +147,117 @@ class LocalNetwork(Network):
                 return link
         raise failure
 
-    async def _addresses(self, host: str) -> list[tuple[IPv4Address, IPv4Address]]:
-        """(what the host sees, what is connected to) for each address; never empty.
-
-        One refused address refuses the name: who mixes the gateway's loopback into a name's answers means no good.
-        """
-        asked = parse_host(host)
-        if isinstance(asked, IPv6Address):
-            self._check(asked)
-            raise NetworkError(Condition.NOT_SUPPORTED, "IPv6")
-        if isinstance(asked, IPv4Address):
-            await trio.lowlevel.checkpoint()
-            return [(asked, self._target(asked))]
-        if (target := self._policy.target(asked)) is not None:
-            await trio.lowlevel.checkpoint()
-            return [(target, target)]
+    async def open_datagram(self, peer: Endpoint | None, *, local_port: int = 0, peers: Peers = Peers.FIXED) -> LocalDatagramLink:
+        """A UDP socket; who is heard, and where it binds, is told in `bridge.local.datagrams`."""
+        self._check_up()
+        check_port(local_port, lowest=0)
+        if peer is not None:
+            check_port(peer.port)
+        elif peers is Peers.FIXED:
+            raise NetworkError(Condition.BAD_ARGUMENT, "a fixed peer, and none named")
+        if len(self._datagrams) + self._opening_datagrams >= self.limits.datagram_links:
+            raise NetworkError(Condition.NO_FREE_LINK, f"{self.limits.datagram_links} datagram links")
+        self._opening_datagrams += 1
         try:
-            found = await trio.socket.getaddrinfo(host, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise NetworkError(Condition.NAME_NOT_FOUND, f"{host}: {error}") from error
-        if not found:
-            raise NetworkError(Condition.NAME_NOT_FOUND, host)
-        addresses = [IPv4Address(entry[4][0]) for entry in found]
-        return [(address, self._target(address)) for address in dict.fromkeys(addresses)]
+            with self._told(f"datagrams, port {local_port}, {peers} peer {peer}"):
+                place = await self._place(peer)
+                # From here to the return nothing waits, so a cancellation cannot get between socket and owner.
+                self._check_up()
+                link = opening.datagram_link(
+                    self._reach, peer, place, local_port=local_port, peers=peers, gone=self._datagram_ended, note=self._refused
+                )
+                self._datagrams.add(link)
+                self._trace.note("local-open", f"datagrams {link.local} {peers} peer {link.peer}")
+                return link
+        finally:
+            self._opening_datagrams -= 1
 
-    def _target(self, address: IPv4Address) -> IPv4Address:
-        """The mapping's target, which the operator named; or the address itself, checked."""
-        if (target := self._policy.target(address)) is not None:
-            return target
-        self._check(address)
-        return address
+    async def _place(self, peer: Endpoint | None) -> Place | None:
+        """The first address of a datagram link's peer: nothing would tell whether another one is better."""
+        if peer is None:
+            await trio.lowlevel.checkpoint()
+            return None
+        with trio.move_on_after(CONNECT_LIMIT):
+            return (await self._reach.places(peer.host))[0]
+        raise NetworkError(Condition.NAME_NOT_FOUND, f"{peer.host!a}: no answer")
 
-    def _check(self, address: IPv4Address | IPv6Address) -> None:
+    async def listen(self, port: int, *, room: int) -> LocalListener:
+        """A TCP server where the operator binds it."""
+        await trio.lowlevel.checkpoint()
+        self._check_up()
+        check_port(port, lowest=0)
+        if not 1 <= room <= self.limits.stream_links:
+            raise NetworkError(Condition.BAD_ARGUMENT, f"room for {room} peers")
+        with self._told(f"a server on port {port}"):
+            if len(self._listeners) >= LISTENERS:
+                raise NetworkError(Condition.NO_FREE_LINK, f"{LISTENERS} servers")
+            listener = LocalListener(
+                binding.listening_socket(*binding.serving(self._policy, port)),
+                room,
+                free=self._has_room,
+                adopt=self._accepted,
+                released=self._ended,
+                note=self._refused,
+                gone=self._listener_ended,
+            )
+        self._listeners.add(listener)
+        self._trace.note("local-listen", f"{listener.local}, room for {room}")
+        return listener
+
+    async def ping(self, host: str, limit: float) -> float:
+        """Seconds of one echo round trip to the first address of a host."""
+        self._check_up()
+        with self._told(f"ping {host!a}"):
+            with trio.move_on_after(limit):
+                return await icmp.echo((await self._reach.places(host))[0].target)
+            raise NetworkError(Condition.CONNECT_TIMEOUT, f"{host!a}: no echo within {limit} s")
+
+    async def name_servers(self) -> list[str]:
+        """What the gateway itself uses."""
+        await trio.lowlevel.checkpoint()
+        return resolvers.name_servers()
+
+    def _has_room(self) -> bool:
+        return len(self._links) + self._opening < self.limits.stream_links
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Nothing is refused in silence."""
         try:
-            why = self._policy.refusal(address)
-        except OSError as error:  # no socket to ask with
-            raise _network_error(error, address) from error
-        if why is not None:
-            raise NetworkError(Condition.ADDRESS_REFUSED, f"{address}: {why}")
+            yield
+        except NetworkError as error:
+            self._refused(f"{what}: {error}")
+            raise
+
+    def _refused(self, text: str) -> None:
+        self._trace.note("local-refused", text)
 
     def _check_up(self) -> None:
         if self.state.phase is not Phase.UP:
             raise NetworkError(Condition.BEARER_UNAVAILABLE, "the network does not run")
 
+    def _end_sockets(self) -> None:
+        """All that needs no waiting."""
+        for listener in list(self._listeners):
+            listener.end(Condition.LINK_CLOSED)
+        for link in list(self._datagrams):
+            link.end(Condition.LINK_CLOSED)
+
+    def _accepted(self, link: LocalStreamLink) -> None:
+        self._links.add(link)
+        self._trace.note("local-accept", f"{link.local} {link.peer}")
+
     def _ended(self, link: LocalStreamLink) -> None:
         self._links.discard(link)
         self._trace.note("local-end", f"{link.local} {link.peer}: {link.condition}")
 
+    def _datagram_ended(self, link: LocalDatagramLink) -> None:
+        self._datagrams.discard(link)
+        self._trace.note("local-end", f"datagrams {link.local}: {link.condition}; {link.counts()}")
 
-async def _connect(address: str, port: int, keepalive: int) -> socket.socket:
-    """A connected socket, or OSError.  Cancelled: closed."""
-    connecting = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        connecting.setblocking(False)
-        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a host's send is a message
-        # Before the handshake: it fixes the window's scale.
-        connecting.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BOUND)
-        connecting.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BOUND)
-        if keepalive:
-            connecting.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive)
-        code = connecting.connect_ex((address, port))
-        if code == errno.EINPROGRESS:
-            await trio.lowlevel.wait_writable(connecting)
-            code = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        else:
-            await trio.lowlevel.checkpoint()
-        if code:
-            raise OSError(code, os.strerror(code))
-    except BaseException:
-        connecting.close()
-        raise
-    return connecting
-
-
-def _network_error(error: OSError, address: object) -> NetworkError:
-    condition = _CONNECT.get(error.errno or 0, Condition.MODULE_ERROR)
-    return NetworkError(condition, f"{address}: {error}")
+    def _listener_ended(self, listener: LocalListener) -> None:
+        self._listeners.discard(listener)
+        self._trace.note("local-end", f"a server on {listener.local}: {listener.condition}; {listener.counts()}")
 
 
 def _source_address() -> str:

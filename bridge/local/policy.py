@@ -6,6 +6,8 @@ So these are refused unless the operator allows them, and the rule is applied to
 one that a name resolves to, and the address that was checked is the address that is connected to.
 
 Private networks (RFC 1918) are *not* refused: the server on the same LAN is what many hosts are there for.
+
+The other way round, nobody reaches a host's server but at the address that the operator binds it to.
 """
 
 from __future__ import annotations
@@ -97,10 +99,17 @@ class Policy:
     allow: tuple[IPv4Network | IPv6Network, ...] = ()
     maps: Mapping[IPv4Address | str, IPv4Address] = field(default_factory=lambda: MappingProxyType({}))
     is_own: Callable[[IPv4Address | IPv6Address], bool] = own_address
+    bind: IPv4Address | None = None  # where servers bind; None: there are none but those in ``listen``
+    listen: Mapping[int, tuple[IPv4Address, int]] = field(default_factory=lambda: MappingProxyType({}))  # by the host's port
 
     @classmethod
-    def parse(cls, allow: Iterable[str] = (), maps: Iterable[str] = ()) -> Self:
-        """From the texts of ``--allow NETWORK`` and ``--map ADDRESS=ADDRESS``.  Raises ValueError saying which one."""
+    def parse(
+        cls, allow: Iterable[str] = (), maps: Iterable[str] = (), *, bind: str | None = None, listen: Iterable[str] = ()
+    ) -> Self:
+        """From the texts of the options of these names.  Raises ValueError saying which one and what is wrong.
+
+        ``--allow NETWORK``, ``--map ADDRESS=ADDRESS``, ``--bind ADDRESS``, ``--listen PORT=ADDRESS:PORT``.
+        """
         networks = []
         for text in allow:
             try:
@@ -121,7 +130,26 @@ class Policy:
             if key in table:
                 raise ValueError(f"--map {text}: {asked} is mapped already")
             table[key] = value
-        return cls(tuple(networks), MappingProxyType(table))
+        try:
+            address = None if bind is None else _own(bind)
+        except ValueError as error:
+            raise ValueError(f"--bind {bind}: {error}") from None
+        ports: dict[int, tuple[IPv4Address, int]] = {}
+        for text in listen:
+            try:
+                port, place = _listening(text)
+            except ValueError as error:
+                raise ValueError(f"--listen {text}: {error}") from None
+            if port in ports:
+                raise ValueError(f"--listen {text}: port {port} is given already")
+            ports[port] = place
+        return cls(tuple(networks), MappingProxyType(table), bind=address, listen=MappingProxyType(ports))
+
+    def bound(self, port: int) -> tuple[IPv4Address, int] | None:
+        """Where a server for this port of a host (0: any) binds; None: nowhere, as the operator named no address."""
+        if (place := self.listen.get(port)) is not None:
+            return place
+        return None if self.bind is None else (self.bind, port)
 
     def target(self, asked: IPv4Address | str) -> IPv4Address | None:
         """Where the operator sends those who ask for this address or name; None: nowhere else."""
@@ -140,6 +168,28 @@ class Policy:
         if isinstance(address, IPv6Address) and (inner := _inner(address)) is not None:
             return self.refusal(inner)
         return "an address of the gateway" if self.is_own(address) else None
+
+
+def _own(text: str) -> IPv4Address:
+    """An address to bind to.  Whether the gateway has it shows only then: interfaces come and go."""
+    address = IPv4Address(text)
+    if address.is_multicast or address.is_reserved:
+        raise ValueError("not an address that a gateway can have")
+    return address
+
+
+def _listening(text: str) -> tuple[int, tuple[IPv4Address, int]]:
+    asked, equals, place = text.partition("=")
+    address, colon, port = place.rpartition(":")
+    if not equals or not colon:
+        raise ValueError("expected PORT=ADDRESS:PORT")
+    return _port(asked), (_own(address), _port(port))
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise ValueError(f"{text!r} is not a port (1..65535)")
+    return int(text)
 
 
 def _inner(address: IPv6Address) -> IPv4Address | None:
