@@ -4,12 +4,19 @@ r"""The ``net`` lane for a downstream alone: calls on the Network as the script 
 
     net    > attach [name [password]]     net    < attached       | failed CONDITION
     net    > open 192.0.2.1 80            net    < link 1         | failed CONDITION
-    net    > send 1 hello                 net    < sent 1         | send-failed 1 CONDITION
+    net    > datagram 192.0.2.1 53 [port=5000]
+                                          net    < link 1         | failed CONDITION
+    net    > listen 80 room 5             net    < listening 80   | failed CONDITION
+    net    > unlisten 80                  net    < unlistened 80
+    net    > send 1 hello                 net    < sent 1         | send-failed 1 CONDITION | failed CONDITION
     net    > resolve name                 net    < address IP     | failed CONDITION
     net    > close 1                      net    < closed 1
     net    > cancel                       (gives up the oldest call under way)
     net    > detach | reset               net    < detached | reset
                                           net    < data 1 hello, peer-closed 1, ended 1 CONDITION,
+                                                 < datagram-in 1 192.0.2.1 53 hello,
+                                                 < datagram-cut 1 192.0.2.1 53 hel,
+                                                 < accepted 2, server-ended 80 CONDITION,
                                                  < state up ADDRESS, state down CAUSE ...
 """
 
@@ -20,8 +27,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from bridge.model import Condition, Login
-from bridge.network import LinkLost, Network, NetworkError, StreamLink
+from bridge.model import Condition, Endpoint, Login
+from bridge.network import DatagramLink, LinkLost, Listener, Network, NetworkError, StreamLink
 
 Tell = Callable[[bytes], None]
 
@@ -33,7 +40,8 @@ class NetDriver:
         self._network = network
         self._first = network.state  # before it runs: every change after this is told
         self._tell = tell
-        self._links: dict[int, StreamLink] = {}
+        self._links: dict[int, StreamLink | DatagramLink] = {}
+        self._listeners: dict[int, Listener] = {}
         self._nursery: trio.Nursery | None = None
         self._calls: deque[trio.CancelScope] = deque()
 
@@ -70,6 +78,14 @@ class NetDriver:
             case b"open":
                 host, _, port = word.rpartition(" ")
                 call = self._open(host, int(port))
+            case b"datagram":
+                host, port, *local = word.split(" ")
+                call = self._datagram(Endpoint(host, int(port)), int(local[0].removeprefix("port=")) if local else 0)
+            case b"listen":
+                port, _, room = word.partition(" room ")
+                call = self._listen(int(port), int(room))
+            case b"unlisten":
+                call = self._unlisten(int(word), self._listeners.pop(int(word)))
             case b"resolve":
                 call = self._resolve(word)
             case b"send":
@@ -103,27 +119,59 @@ class NetDriver:
         self._tell(done.encode())
 
     async def _open(self, host: str, port: int) -> None:
-        link = await self._network.open_stream(host, port)
+        self._new(await self._network.open_stream(host, port), "link")
+
+    async def _datagram(self, peer: Endpoint, local_port: int) -> None:
+        self._new(await self._network.open_datagram(peer, local_port=local_port), "link")
+
+    def _new(self, link: StreamLink | DatagramLink, what: str) -> None:
         number = len(self._links) + 1
         self._links[number] = link
-        self._tell(f"link {number}".encode())
-        if self._nursery is not None:
+        self._tell(f"{what} {number}".encode())
+        if self._nursery is None:
+            return
+        if isinstance(link, StreamLink):
             self._nursery.start_soon(self._pump, number, link)
+        else:
+            self._nursery.start_soon(self._pump_datagrams, number, link)
+
+    async def _listen(self, port: int, room: int) -> None:
+        listener = await self._network.listen(port, room=room)
+        self._listeners[listener.local.port] = listener
+        self._tell(f"listening {listener.local.port}".encode())
+        if self._nursery is not None:
+            self._nursery.start_soon(self._accept, listener)
+
+    async def _accept(self, listener: Listener) -> None:
+        try:
+            while True:
+                self._new(await listener.accept(), "accepted")
+        except LinkLost as lost:
+            self._tell(f"server-ended {listener.local.port} {lost.condition}".encode())
+        except trio.ClosedResourceError:
+            pass
+
+    async def _unlisten(self, port: int, listener: Listener) -> None:
+        await listener.aclose()
+        self._tell(f"unlistened {port}".encode())
 
     async def _resolve(self, name: str) -> None:
         self._tell(f"address {await self._network.resolve(name)}".encode())
 
-    async def _send(self, number: int, link: StreamLink, data: bytes) -> None:
+    async def _send(self, number: int, link: StreamLink | DatagramLink, data: bytes) -> None:
         try:
-            with link.sending(len(data)) as sending:
-                await sending.write(data)
-                await sending.commit()
+            if isinstance(link, StreamLink):
+                with link.sending(len(data)) as sending:
+                    await sending.write(data)
+                    await sending.commit()
+            else:
+                await link.send(data)
         except (LinkLost, trio.ClosedResourceError) as error:
             self._tell(f"send-failed {number} {getattr(error, 'condition', Condition.LINK_CLOSED)}".encode())
         else:
             self._tell(f"sent {number}".encode())
 
-    async def _close(self, number: int, link: StreamLink) -> None:
+    async def _close(self, number: int, link: StreamLink | DatagramLink) -> None:
         await link.aclose()
         self._tell(f"closed {number}".encode())
 
@@ -135,7 +183,21 @@ class NetDriver:
                     self._tell(b"data %d %s" % (number, data))
         except (LinkLost, trio.ClosedResourceError):
             pass
-        condition = link.condition or Condition.ABORTED
+        self._ended(number, link.condition or Condition.ABORTED)
+
+    async def _pump_datagrams(self, number: int, link: DatagramLink) -> None:
+        try:
+            while await link.wait_readable():
+                await link.fetch()
+                while (datagram := link.take()) is not None:
+                    what = "datagram-cut" if datagram.cut else "datagram-in"
+                    source = datagram.source or Endpoint("none", 0)
+                    self._tell(f"{what} {number} {source.host} {source.port} ".encode() + datagram.data)
+        except (LinkLost, trio.ClosedResourceError):
+            pass
+        self._ended(number, link.condition or Condition.ABORTED)
+
+    def _ended(self, number: int, condition: Condition) -> None:
         if condition is not Condition.LINK_CLOSED:
             self._tell(
                 f"{condition} {number}".encode() if condition is Condition.PEER_CLOSED else f"ended {number} {condition}".encode()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-
 import pytest
 import trio
+from wip_modem import BRING_UP, CLOSE, EMPTY, MAP, OPEN, Module, network, opened, up
 
 from bridge.dialects.wip.downstream import WipNetwork
 from bridge.model import Condition, Phase
@@ -13,84 +12,6 @@ from bridge.network import LinkLost, NetworkError
 from bridge.ports.memory import line
 from bridge.tables import load
 from bridge.trace import Trace
-
-BRING_UP = [
-    (b"+++", b""),
-    (b"\r", b""),
-    (b"AT\r", b"\r\nOK\r\n"),
-    (b"ATE0\r", b"ATE0\r\r\nOK\r\n"),
-    (b"ATV1\r", b"\r\nOK\r\n"),
-    (b"ATQ0\r", b"\r\nOK\r\n"),
-    (b"AT+CMEE=1\r", b"\r\nOK\r\n"),
-    (b"AT&D1\r", b"\r\nOK\r\n"),
-    (b"AT+IFC=0,0\r", b"\r\nOK\r\n"),
-    (b"AT+CREG?\r", b"\r\n+CREG: 0,1\r\n\r\nOK\r\n"),
-    (b"AT+WIPCFG=1\r", b"\r\nOK\r\n"),
-    (b"AT+WIPCREATE?\r", b"\r\nOK\r\n"),
-    (b"AT+WIPBR=4,6\r", b"\r\nOK\r\n\r\n+WIPBR: 6,1\r\n"),
-    (b"AT+WIPBR=3,6,15\r", b'\r\n+WIPBR: 6,15,"66.193.79.243"\r\n\r\nOK\r\n'),
-]
-OPEN = [(b'AT+WIPCREATE=2,1,"192.0.2.1",80\r', b"\r\nOK\r\n\r\n+WIPREADY: 2,1\r\n")]
-MAP = (b"AT+WIPDATA=2,1,2\r", b"\r\nCONNECT\r\n")
-EMPTY = (b"AT+WIPDATA?\r", b"\r\nOK\r\n")
-CLOSE = (b"AT+WIPCLOSE=2,1\r", b"\r\nOK\r\n")
-
-
-class Module:
-    """The other end of the line: expects bytes, says bytes."""
-
-    def __init__(self, port):
-        self.port = port
-        self.spare = b""
-
-    async def expect(self, wanted):
-        while len(self.spare) < len(wanted):
-            self.spare += await self.port.receive()
-        assert self.spare[: len(wanted)] == wanted
-        self.spare = self.spare[len(wanted) :]
-
-    async def say(self, data):
-        await self.port.send(data)
-
-    async def play(self, *pairs):
-        for heard, said in pairs:
-            await self.expect(heard)
-            if said:
-                await self.say(said)
-
-    async def answer_escape(self):
-        """The real module's guard, then OK."""
-        await self.expect(b"+++")
-        await trio.sleep(1.0)
-        await self.say(b"\r\nOK\r\n")
-
-    async def silent_for(self, seconds):
-        with trio.move_on_after(seconds):
-            self.spare += await self.port.receive()
-        assert self.spare == b""
-
-
-@asynccontextmanager
-async def network():
-    ours, theirs = line("module")
-    net = WipNetwork(ours, load("wip", "c1"), Trace())
-    module = Module(theirs)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(net.run)
-        yield net, module, nursery
-        net.shutdown_grace = 0
-        nursery.cancel_scope.cancel()
-
-
-async def up(net, module):
-    await module.play(*BRING_UP)
-    await net.attach()
-    assert net.state.address == "66.193.79.243"
-
-
-async def opened(net, module, nursery):
-    nursery.start_soon(lambda: module.play(*OPEN))
-    return await net.open_stream("192.0.2.1", 80)
 
 
 async def test_bring_up(autojump_clock):

@@ -248,7 +248,7 @@ async def test_urcs_are_kept_while_mapped_and_come_before_ok(autojump_clock):
         await host.create(1)
         second = await host.create(2)
         third = await host.create(3)
-        host.network.delay = 1.0
+        host.network.delay["open_stream"] = 1.0
         assert await host.ask(b'AT+WIPCREATE=2,4,"late",7') == OK
         await host.map(1)
         second.push(b"ab")
@@ -437,7 +437,7 @@ async def test_a_full_transmit_buffer_stops_reading_the_host(autojump_clock):
         data = random.Random(2).randbytes(30000)
         await host.port.send(data)
         await trio.sleep(15)
-        assert len(host.upstream._module.sockets[1]._outgoing) == 10240
+        assert len(host.upstream._module.sockets[2, 1]._outgoing) == 10240
         # The line is stalled: pluses wait in it as payload, not as an escape.
         await host.port.send(b"+++")
         await trio.sleep(15)

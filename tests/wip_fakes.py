@@ -5,143 +5,67 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import asynccontextmanager
 
+import fake_network
 import msgspec
 import trio
 
 from bridge.dialects.wip.upstream import WipUpstream
-from bridge.model import Capability, Condition, Delivered, Endpoint, Limits, Phase
-from bridge.network import LinkLost, Network, NetworkError, Sending, StateBox, StreamLink
+from bridge.model import Capability, Condition, Endpoint, Limits
+from bridge.network import NetworkError
+from bridge.ports import Port, PortLost, Wire
 from bridge.ports.memory import line
 from bridge.session import run_session
 from bridge.tables import load
 from bridge.trace import Trace
 
 
-class FakeSending(Sending):
-    def __init__(self, link):
-        self._link = link
-        self._held = b""
-
-    async def write(self, piece):
-        self._held += piece
-        await trio.lowlevel.checkpoint()
-
+class FakeSending(fake_network.FakeSending):
     async def commit(self):
-        await self._link.taking.wait()
-        if self._link.condition not in {None, Condition.PEER_CLOSED}:
-            raise LinkLost(self._link.condition, Delivered.NONE)
-        await trio.lowlevel.checkpoint()
-        self._link.sent += self._held
-        self._link.sends.append(self._held)
-        self._done = True
-
-    def abort(self):
-        pass
+        await self.link.taking.wait()
+        await super().commit()
 
 
-class FakeLink(StreamLink):
-    """The test is the peer: `push`, `end`, `sent`."""
+class FakeLink(fake_network.FakeLink):
+    """The test is the peer: `push`, `end`, `sent`; the network takes bytes while ``taking`` is set."""
 
-    local = Endpoint("10.0.0.2", 4001)
-
-    def __init__(self, host, port):
+    def __init__(self, network, host, port):
+        super().__init__(network, host, port)
         self.peer = Endpoint(host, port)
-        self.sent = bytearray()
-        self.sends = []
-        self.closed = False
+        self.local = Endpoint("10.0.0.2", 4001)
         self.taking = trio.Event()
         self.taking.set()
-        self._peer_bytes = bytearray()
-        self._change = trio.Event()
-
-    def push(self, data):
-        self._peer_bytes += data
-        self._ring()
+        self.push = self.feed
 
     def end(self, condition=Condition.PEER_CLOSED):
-        self.condition = condition
-        self._ring()
-
-    def _ring(self):
-        self._change.set()
-        self._change = trio.Event()
+        self.lose(condition)
 
     def sending(self, total):
-        return FakeSending(self)
-
-    def waiting(self):
-        return len(self._peer_bytes)
-
-    async def wait_readable(self):
-        await trio.lowlevel.checkpoint()
-        while not self._peer_bytes and self.condition is None:
-            await self._change.wait()
-        return len(self._peer_bytes)
-
-    async def fetch(self):
-        await trio.lowlevel.checkpoint()
-        return len(self._peer_bytes)
-
-    def take(self, most):
-        data = bytes(self._peer_bytes[:most])
-        del self._peer_bytes[:most]
-        return data
-
-    async def aclose(self):
-        self.closed = True
-        await trio.lowlevel.checkpoint()
+        super().sending(total)
+        return FakeSending(self, total)
 
 
-class FakeNetwork(Network):
-    """Connects to everything that is not in `refused` (host -> condition), after `delay` seconds."""
+class FakeNetwork(fake_network.FakeNetwork):
+    """Connects to everything that is not in `refused` (host -> condition)."""
 
     def __init__(self):
-        self.limits = Limits(8, 0, 65536, frozenset({Capability.TCP}))
-        self.box = StateBox()
-        self.box.change(Phase.UP, address="10.0.0.2")
+        super().__init__()
+        self.limits = Limits(8, 8, 65536, frozenset(Capability), datagram_size=1472)
+        self.strength = None
+        self.servers = []
         self.refused = {}
-        self.delay = 0.0
-        self.links = []
         self.logins = []
-        self.detached = 0
-        self.resets = 0
-        self.attach_error = None
-
-    @property
-    def state(self):
-        return self.box.now
-
-    async def run(self, *, task_status=trio.TASK_STATUS_IGNORED):
-        task_status.started()
-        await trio.sleep_forever()
-
-    async def wait_state(self, after):
-        return await self.box.wait(after)
 
     async def attach(self, login=None):
         self.logins.append(login)
-        await trio.lowlevel.checkpoint()
-        if self.attach_error is not None:
-            raise NetworkError(self.attach_error)
-
-    async def detach(self):
-        self.detached += 1
-        await trio.lowlevel.checkpoint()
+        await super().attach(login)
 
     async def open_stream(self, host, port, *, keepalive=0):
-        await trio.sleep(self.delay)
+        await self.operation("open_stream")
         if host in self.refused:
             raise NetworkError(self.refused[host])
-        link = FakeLink(host, port)
+        link = FakeLink(self, host, port)
         self.links.append(link)
         return link
-
-    async def resolve(self, name):
-        raise NetworkError(Condition.NOT_SUPPORTED)
-
-    async def reset(self):
-        self.resets += 1
-        await trio.lowlevel.checkpoint()
 
 
 def profile(**changes):
@@ -156,6 +80,87 @@ def profile(**changes):
     return msgspec.structs.replace(table, time=time, value=value)
 
 
+class WiredPort(Port):
+    """A line whose host has a DTR, on our DSR; unplugged it is lost, and comes back if it ``reopens``."""
+
+    wires = frozenset({Wire.DSR})
+
+    def __init__(self, inner, *, reopens=False):
+        self.inner = inner
+        self.name = inner.name
+        self.reopens = reopens
+        self.reopened = 0
+        self._seen = {True}
+        self._changed = trio.Event()
+        self._plugged = True
+        self._scopes = set()
+
+    def dtr(self, asserted):
+        self._now = asserted
+        self._seen.add(asserted)
+        self._wake()
+
+    def unplug(self):
+        self._plugged = False
+        for scope in self._scopes:
+            scope.cancel()
+        self._wake()
+
+    def plug(self):
+        self._plugged = True
+        self._wake()
+
+    def _wake(self):
+        self._changed.set()
+        self._changed = trio.Event()
+
+    _now = True
+
+    async def _living(self, work, *arguments):
+        if not self._plugged:
+            await trio.lowlevel.checkpoint()
+            raise PortLost(self.name)
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                return await work(*arguments)
+            finally:
+                self._scopes.discard(scope)
+        raise PortLost(self.name)
+
+    async def receive(self, most=4096):
+        return await self._living(self.inner.receive, most)
+
+    async def send(self, data):
+        return await self._living(self.inner.send, data)
+
+    @property
+    def sent(self):
+        return self.inner.sent
+
+    async def drain(self):
+        await self.inner.drain()
+
+    async def aclose(self):
+        await self.inner.aclose()
+
+    async def reopen(self):
+        while not self._plugged:
+            await self._changed.wait()
+        await trio.sleep(0.2)
+        self.reopened += 1
+
+    async def wait_wire(self, wire, asserted):
+        assert wire is Wire.DSR
+        await trio.lowlevel.checkpoint()
+        while asserted not in self._seen:
+            await self._changed.wait()
+            if not self._plugged:
+                raise PortLost(self.name)
+        self._seen.discard(asserted)
+        self._seen.add(self._now)
+
+
 class Host:
     """The host's end of the line: what came in is collected by itself."""
 
@@ -166,12 +171,15 @@ class Host:
         self.records = records
         self.reading = trio.Event()
         self.reading.set()
+        self.heard = trio.Event()
         self._got = bytearray()
 
     async def collect(self):
         while True:
             await self.reading.wait()
             self._got += await self.port.receive()
+            self.heard.set()
+            self.heard = trio.Event()
 
     def got(self):
         """What came since the last call."""
@@ -214,14 +222,17 @@ class Host:
 
 
 @asynccontextmanager
-async def running(table=None, *, baud=0):
-    """A module on a fake network, and its host."""
+async def running(table=None, *, baud=0, wired=False, reopens=False):
+    """A module on a fake network, and its host; ``host.wire`` is our side of a wired line."""
     ours, theirs = line(baud=baud)
+    if wired or reopens:
+        ours = WiredPort(ours, reopens=reopens)
     network = FakeNetwork()
     records = []
     upstream = WipUpstream(ours, network, table or profile(), Trace(records.append, payload=True))
     assert isinstance(upstream.counters, Counter)
     host = Host(theirs, network, upstream, records)
+    host.wire = ours
     async with trio.open_nursery() as nursery:
         await nursery.start(run_session, upstream, network)
         nursery.start_soon(host.collect)

@@ -29,12 +29,18 @@ class GrammarError(ValueError):
 
 
 class ArgumentError(ValueError):
-    """The host's arguments do not fit: ``kind`` is count, type, value or parse; ``index`` counts from 0."""
+    """The host's arguments do not fit: ``kind`` is count, type, value or parse.
 
-    def __init__(self, kind: str, index: int, reason: str) -> None:
+    ``index`` counts from 0; for a count it is ``needed << 8 | given``.  ``name`` is the argument's, where it is known;
+    ``too`` says of a value ``long`` (a text) or ``high`` (a number) where it is more than fits.
+    """
+
+    def __init__(self, kind: str, index: int, reason: str, name: str = "", too: str = "") -> None:
         super().__init__(reason)
         self.kind = kind
         self.index = index
+        self.name = name
+        self.too = too
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,32 +125,39 @@ class Grammar:
         return _Entry(name, kind, low, high, words, flag, optional)
 
     def parse(self, tokens: Sequence[Token], *, mux: bool = False, udp: bool = False) -> dict[str, int | str]:
-        """Values by name; left-out arguments are not there.  Raises ArgumentError."""
+        """Values by name; left-out arguments are not there.  Raises ArgumentError for the first that is wrong or missing."""
         entries = [e for e in self._entries if (e.flag != "?mux" or mux) and (e.flag != "?udp" or udp)]
-        if len(tokens) > len(entries) or len(tokens) < sum(not e.optional for e in entries):
-            raise ArgumentError("count", 0, f"{len(tokens)} arguments, expected {len(entries)}")
+        if len(tokens) > len(entries):
+            raise self._count(len(tokens), len(entries))
         values: dict[str, int | str] = {}
         for index, (entry, token) in enumerate(zip(entries, tokens, strict=False)):
             if entry.optional and not token.text and not token.quoted:
                 continue
             values[entry.name] = self._value(entry, token, index)
+        if len(tokens) < (needed := sum(not entry.optional for entry in entries)):
+            raise self._count(len(tokens), needed)
         return values
+
+    @staticmethod
+    def _count(given: int, needed: int) -> ArgumentError:
+        return ArgumentError("count", needed << 8 | given, f"{given} arguments, expected {needed}")
 
     @staticmethod
     def _value(entry: _Entry, token: Token, index: int) -> int | str:
         if entry.kind in {"int", "id"}:
             if token.quoted or not re.fullmatch(r"-?[0-9]{1,10}", token.text):
-                raise ArgumentError("type", index, f"{entry.name}: not a whole number")
+                raise ArgumentError("type", index, f"{entry.name}: not a whole number", entry.name)
             number = int(token.text)
             if not entry.low <= number <= entry.high:
-                raise ArgumentError("value", index, f"{entry.name}: {number} is not in {entry.low}..{entry.high}")
+                reason = f"{entry.name}: {number} is not in {entry.low}..{entry.high}"
+                raise ArgumentError("value", index, reason, entry.name, "high" if number > entry.high else "")
             return number
         if entry.kind == "bare":
             return token.text
         if not token.quoted:
-            raise ArgumentError("type", index, f"{entry.name}: not quoted")
+            raise ArgumentError("type", index, f"{entry.name}: not quoted", entry.name)
         if entry.kind == "one" and token.text.upper() not in entry.words:
-            raise ArgumentError("value", index, f"{entry.name}: not one of {', '.join(entry.words)}")
+            raise ArgumentError("value", index, f"{entry.name}: not one of {', '.join(entry.words)}", entry.name)
         if entry.kind == "str" and len(token.text) > entry.high:
-            raise ArgumentError("value", index, f"{entry.name}: longer than {entry.high}")
+            raise ArgumentError("value", index, f"{entry.name}: longer than {entry.high}", entry.name, "long")
         return token.text.upper() if entry.kind == "one" else token.text

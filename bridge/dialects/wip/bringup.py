@@ -10,7 +10,8 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from bridge.dialects.wip.modem import Modem, ModemError, ModemLost
+from bridge.dialects.wip.modem import Modem
+from bridge.dialects.wip.trouble import ModemError, ModemLost
 from bridge.model import Condition
 from bridge.tables import Profile
 from bridge.wire.patterns import Pattern
@@ -18,6 +19,7 @@ from bridge.wire.patterns import Pattern
 log = structlog.get_logger("bridge.wip")
 
 SETTINGS = ("echo_off", "verbose", "results_on", "numbers", "dtr_keeps", "flow")
+ADDRESS = 15  # the number of WIPBR's option "local address"
 
 
 async def bring_up(modem: Modem, profile: Profile, bearer_up: Callable[[], bool]) -> str:
@@ -69,7 +71,7 @@ async def _clean(modem: Modem, profile: Profile) -> None:
     for line in answers:
         if (fields := pattern.match(line)) is not None:
             try:
-                await modem.command("close_any", protocol=fields["protocol"], index=fields["index"])
+                await modem.command("close", protocol=fields["protocol"], index=fields["index"])
             except ModemError as error:
                 log.debug("module: left-over socket not closed", line=line.decode("latin-1"), code=error.code)
 
@@ -93,7 +95,7 @@ async def _bearer(modem: Modem, profile: Profile, bearer_up: Callable[[], bool])
 async def _address(modem: Modem, profile: Profile) -> str:
     pattern = Pattern(profile.words("address"))
     try:
-        for line in await modem.command("bearer_address"):
+        for line in await modem.command("bearer_option", option=ADDRESS):
             if (fields := pattern.match(line)) is not None:
                 return str(fields["value"])
     except ModemError as error:

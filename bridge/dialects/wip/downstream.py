@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 import structlog
 import trio
 
-from bridge.dialects.wip.arbiter import Arbiter, Job
+from bridge.dialects.wip.arbiter import Arbiter
 from bridge.dialects.wip.bringup import bring_up
-from bridge.dialects.wip.links import WipLink
-from bridge.dialects.wip.modem import Modem, ModemError, ModemLost
-from bridge.model import Capability, Condition, Endpoint, Limits, Login, Phase, State
+from bridge.dialects.wip.creates import Creator, Work, check_argument, dotted
+from bridge.dialects.wip.datagrams import Bounds, WipDatagramLink
+from bridge.dialects.wip.links import Room, WipLink
+from bridge.dialects.wip.listener import Listeners, WipListener
+from bridge.dialects.wip.lookup import Lookup
+from bridge.dialects.wip.modem import Modem
+from bridge.dialects.wip.questions import Questions
+from bridge.dialects.wip.registry import Registry
+from bridge.dialects.wip.sockets import SERVER, TCP, UDP, Socket
+from bridge.dialects.wip.trouble import ModemError, ModemLost
+from bridge.dialects.wip.urcs import Urcs
+from bridge.model import Capability, Condition, Endpoint, Limits, Login, Peers, Phase, State
 from bridge.network import Network, NetworkError, StateBox
 from bridge.ports import Port, PortLost
 from bridge.tables import Profile
 from bridge.trace import Trace
-from bridge.wire.patterns import Pattern
 
 log = structlog.get_logger("bridge.wip")
 
 T = TypeVar("T")
-TCP, UDP = 2, 1  # WIP's protocol numbers
-
-
-class _Question:
-    """A create that waits for its URC."""
-
-    def __init__(self) -> None:
-        self.answered = trio.Event()
-        self.failure: Condition | None = None
-        self.detail = ""
-
-    def answer(self, failure: Condition | None = None, detail: str = "") -> None:
-        if not self.answered.is_set():
-            self.failure, self.detail = failure, detail
-            self.answered.set()
 
 
 class WipNetwork(Network):
@@ -53,28 +44,27 @@ class WipNetwork(Network):
         self._profile = profile
         self._trace = trace
         self._box = StateBox()
-        self._links: dict[int, WipLink] = {}
-        self._questions: dict[tuple[int, int], _Question] = {}
-        self._bearer = False
         self._ever_up = False
+        self._reset_told = False  # the generation has grown since the modem was up
         self.counters: Counter[str] = Counter()
-        self._modem = Modem(port, profile, trace, self.counters, self._on_urc)
-        self._arbiter = Arbiter(self._modem, profile, trace, self._links)
-        self._urcs = {
-            "ready": self._urc_ready,
-            "failed": self._urc_failed,
-            "data": self._urc_data,
-            "peer_close": self._urc_peer_close,
-            "bearer": self._urc_bearer,
-            "boot": self._urc_boot,
-            "echo": self._urc_echo,
-            "unexplained": self._urc_unexplained,
-        }
+        sockets = self._sockets = Registry(profile)
+        self._urcs = Urcs(profile, trace, self.counters, sockets)
+        self._modem = Modem(port, profile, trace, self.counters, self._urcs)
+        self._want = self._modem.wake.set
+        self._arbiter = Arbiter(self._modem, profile, trace, sockets)
+        self._creator = Creator(self._modem, profile, trace, self._arbiter, sockets)
+        self._questions = Questions(profile, self._arbiter, self._creator, sockets, lambda: self._box.now.address)
+        self._lookup = Lookup(profile, self._arbiter, self._creator, self._questions, sockets, want=self._want)
+        self._listeners = Listeners(profile, trace, self._creator, sockets, new_link=self._new_link, want=self._want)
+        self._urcs.serve(self._modem, self._arbiter, self._listeners.accepted)
+        self._room = _room(profile)
+        self._bounds = Bounds(profile.number("datagram_size"), profile.number("datagram_most"), profile.number("datagram_queue"))
         self.limits = Limits(
             stream_links=profile.number("stream_links"),
-            datagram_links=0,
+            datagram_links=profile.number("datagram_links"),
             send_size=profile.number("send_size"),
             capabilities=frozenset(Capability(name) for name in profile.capabilities),
+            datagram_size=profile.number("datagram_size"),
         )
 
     # --- state ---
@@ -102,56 +92,73 @@ class WipNetwork(Network):
 
     async def reset(self) -> None:
         """See Network."""
-        for link in list(self._links.values()):
-            link.end(Condition.LINK_CLOSED)
-        self._modem.wake.set()
+        self._listeners.end(Condition.LINK_CLOSED)
+        for socket in self._sockets:
+            socket.end(Condition.LINK_CLOSED)
+        self._want()
         await trio.lowlevel.checkpoint()
 
     # --- the wire ---
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """See Network."""
+        """See Network.  A port that reopens is waited for; what the modem still holds then is closed by the bring-up."""
+        task_status.started()
+        try:
+            while await self._lost_port():
+                if not self._port.reopens:
+                    raise NetworkError(Condition.PORT_LOST, self._port.name)
+                try:
+                    await self._port.reopen()
+                except PortLost:
+                    raise NetworkError(Condition.PORT_LOST, self._port.name) from None
+                self._modem.start_over()
+        finally:
+            self._listeners.end(self._box.now.cause or Condition.ABORTED)
+
+    async def _lost_port(self) -> bool:
+        """Drive the modem until the port is lost (True)."""
         lost = False
         async with trio.open_nursery() as nursery:
             # The reader outlives a cancellation: leaving a mapped socket needs its answers.
             reading = trio.CancelScope(shield=True)
 
-            async def read() -> None:
+            def fail() -> None:
                 nonlocal lost
+                lost = True
+                self._fail(Phase.FAILED, Condition.PORT_LOST)
+
+            async def read() -> None:
                 with reading:
                     try:
                         await self._modem.read()
                     except PortLost:
-                        lost = True
-                        self._fail(Phase.FAILED, Condition.PORT_LOST)
+                        fail()
                         nursery.cancel_scope.cancel()
 
             nursery.start_soon(read)
-            task_status.started()
             try:
                 await self._drive()
             except PortLost:
-                lost = True
+                fail()
             finally:
                 if not lost:
                     with trio.move_on_after(self.shutdown_grace, shield=True):
                         await self._say_goodbye()
                 reading.cancel()
-        if lost:
-            self._fail(Phase.FAILED, Condition.PORT_LOST)
-            raise NetworkError(Condition.PORT_LOST, self._port.name)
+        return lost
 
     async def _drive(self) -> None:
         while True:
             try:
                 self._box.change(Phase.STARTING)
                 self._modem.up = self._modem.echoed = False
-                address = await bring_up(self._modem, self._profile, lambda: self._bearer)
+                address = await bring_up(self._modem, self._profile, lambda: self._urcs.bearer)
                 self._modem.up = True
-                self._arbiter.trouble, self._arbiter.doubt = None, False
+                self._arbiter.start_over()
+                await self._listeners.listen_again()
                 # Our ATE0 is gone: a module that went mute came back from a reset.
-                reset = self._modem.echoed and self._ever_up
-                self._ever_up = True
+                reset = self._modem.echoed and self._ever_up and not self._reset_told
+                self._ever_up, self._reset_told = True, False
                 self._box.change(Phase.UP, address=address, new_generation=reset)
                 log.info("module: up", address=address)
                 await self._arbiter.run()
@@ -164,215 +171,124 @@ class WipNetwork(Network):
                 await trio.sleep(self._profile.seconds("retry"))
 
     def _fail(self, phase: Phase, condition: Condition) -> None:
-        """State first, then the links, then whoever waits for a create."""
-        self._bearer = False  # bring-up asks; a modem whose bearer is up says 803
-        self._box.change(phase, cause=condition, new_generation=condition is Condition.MODULE_RESET)
-        for link in self._links.values():
-            link.end(condition)
-            link.freed.set()  # bring-up closes whatever the modem still holds
-        self._links.clear()
-        for question in list(self._questions.values()):
-            question.answer(condition)
-        while self._arbiter.jobs:
-            self._arbiter.jobs.popleft().fail(condition)
+        """State first, then the links and whoever waits for a create, then everything else that was asked."""
+        self._urcs.bearer = False  # bring-up asks; a modem whose bearer is up says 803
+        self._questions.forget()
+        reset = condition is Condition.MODULE_RESET
+        self._reset_told = self._reset_told or reset
+        self._box.change(phase, cause=condition, new_generation=reset)
+        for socket in self._sockets:
+            socket.end(condition)
+        self._sockets.clear()  # bring-up closes whatever the modem still holds
+        self._arbiter.jobs.fail(condition)
 
     async def _say_goodbye(self) -> None:
         """Leave the modem in command state, with nothing open."""
         try:
             if self._arbiter.mapped is not None and not await self._modem.escape(evidence=False):
                 return
-            for link in list(self._links.values()):
-                if link.asked:
-                    await self._modem.command("close", index=link.index)
+            for socket in sorted(self._sockets, key=lambda socket: socket.protocol != SERVER):
+                if socket.asked:
+                    await self._modem.command("close", protocol=socket.protocol, index=socket.index)
         except (ModemError, ModemLost, PortLost) as error:
             log.debug("module: not left in order", error=repr(error))
-
-    # --- what the modem says unasked ---
-
-    def _on_urc(self, name: str, fields: dict[str, int | str]) -> None:
-        self._urcs[name](fields)
-        self._modem.wake.set()
-
-    def _urc_ready(self, fields: dict[str, int | str]) -> None:
-        protocol, index = int(fields["protocol"]), int(fields["index"])
-        if protocol == TCP and index in self._links:
-            self._links[index].ready = True
-        if (question := self._questions.get((protocol, index))) is not None:
-            question.answer()
-
-    def _urc_failed(self, fields: dict[str, int | str]) -> None:
-        protocol, index, code = int(fields["protocol"]), int(fields["index"]), int(fields["code"])
-        question = self._questions.get((protocol, index))
-        if question is not None:
-            question.answer(self._profile.condition_of(code, "WIPCREATE"), f"+WIPERROR {code}")
-        elif protocol == TCP and index in self._links:
-            self._links[index].end(self._profile.condition_of(code, "link"))
-
-    def _urc_data(self, fields: dict[str, int | str]) -> None:
-        link = self._links.get(int(fields["index"]))
-        if link is not None and fields["protocol"] == TCP:
-            link.announce(int(fields["count"]))
-
-    def _urc_peer_close(self, fields: dict[str, int | str]) -> None:
-        link = self._links.get(int(fields["index"]))
-        if link is not None and fields["protocol"] == TCP:
-            link.fin = link.unpolled = True
-
-    def _urc_bearer(self, fields: dict[str, int | str]) -> None:
-        self._bearer = fields["state"] == 1
-        if not self._bearer and self._modem.up:
-            self._arbiter.trouble = ModemLost(Condition.BEARER_LOST, "the modem said so")
-
-    def _urc_boot(self, fields: dict[str, int | str]) -> None:
-        self._bearer = False
-        if self._modem.up and fields["event"] in {3, 4, 8}:
-            self._arbiter.trouble = ModemLost(Condition.MODULE_RESET, "it announced a boot")
-
-    def _urc_echo(self, _fields: dict[str, int | str]) -> None:
-        self._bearer = False
-        self._arbiter.trouble = ModemLost(Condition.MODULE_RESET, "its echo is on again")
-
-    def _urc_unexplained(self, fields: dict[str, int | str]) -> None:
-        self.counters["unexplained-results"] += 1
-        self._trace.note("unexplained", str(fields["line"]))
-        self._arbiter.doubt = self._modem.up
 
     # --- operations ---
 
     async def open_stream(self, host: str, port: int, *, keepalive: int = 0) -> WipLink:
         """See Network.  ``keepalive`` is not realisable on these modems and has no effect."""
-        self._check(host, port)
-        link = WipLink(self._free_index(), Endpoint(host, port) if _dotted(host) else None, self._room(), self._modem.wake.set)
-        self._links[link.index] = link
-        question = self._questions[TCP, link.index] = _Question()
-        try:
-            with trio.move_on_after(self._profile.seconds("connect")) as limit:
-                await self._in_driver(partial(self._create, link, host, port))
-                self._arbiter.creating += 1
-                try:
-                    await question.answered.wait()
-                finally:
-                    self._arbiter.creating -= 1
-                if question.failure is None and link.peer is None:
-                    link.peer = await self._in_driver(partial(self._ask_peer, TCP, link.index, port))
-            if limit.cancelled_caught:
-                raise NetworkError(Condition.CONNECT_TIMEOUT, "no URC")
-            if question.failure is not None:
-                raise NetworkError(question.failure, question.detail)
-        except BaseException as error:
-            self._abandon(link)
-            if isinstance(error, ModemError):
-                condition = self._profile.condition_of(error.code, "WIPCREATE")
-                raise NetworkError(condition, f"create refused: {error.code}") from None
-            raise
-        finally:
-            self._questions.pop((TCP, link.index), None)
+        check_argument(self._profile, host, port)
+        self._check_up()
+        link = self._new_link(await self._chosen(partial(self._sockets.index, TCP)))
+        work = self._creator.work(link, "create", host=host, port=port)
+        await self._open(link, work, host, port)
         return link
 
-    def _abandon(self, link: WipLink) -> None:
-        """Nothing is left behind: the arbiter closes what the modem may hold."""
-        link.end(Condition.ABORTED)
-        if not link.asked:
-            self._links.pop(link.index, None)
-            link.freed.set()
-        self._modem.wake.set()
+    async def open_datagram(self, peer: Endpoint | None, *, local_port: int = 0, peers: Peers = Peers.FIXED) -> WipDatagramLink:
+        """See Network.  A socket of these modems is bound to one peer, or cannot send at all (Multi-Tech S000478 p.102)."""
+        if peer is None or peers is not Peers.FIXED:
+            await trio.lowlevel.checkpoint()
+            raise NetworkError(Condition.NOT_SUPPORTED, f"a socket of this modem has one peer: {peers}")
+        check_argument(self._profile, peer.host, peer.port)
+        self._check_up()
+        if not 0 <= local_port < 65536:
+            raise NetworkError(Condition.BAD_ARGUMENT, f"local port {local_port}")
+        index = await self._chosen(partial(self._sockets.index, UDP))
+        local_port = self._sockets.port(UDP, local_port)
+        link = WipDatagramLink(index, self._bounds, self._want, self._questions.endpoints, self._datagram_dropped)
+        link.local_port = local_port
+        work = self._creator.work(link, "create_datagram", local_port=local_port, host=peer.host, port=peer.port)
+        await self._open(link, work, peer.host, peer.port)
+        if (address := self._box.now.address) is not None:
+            link.local = Endpoint(address, local_port)
+        return link
 
-    async def _create(self, link: WipLink, host: str, port: int) -> None:
-        """In the driver's task.  One retry where the modem holds something under this index."""
-        link.asked = True
-        for last in (False, True):
-            try:
-                await self._modem.command("create", index=link.index, host=host, port=port)
-            except ModemError as error:
-                condition = self._profile.condition_of(error.code, "WIPCREATE")
-                if condition is Condition.MODULE_RESET:
-                    raise ModemLost(condition, f"create refused: {error.code}") from None
-                if condition is not Condition.INDEX_IN_USE or last:
-                    raise
-                await self._quietly("close", index=link.index)
-            else:
-                self._arbiter.created()
-                return
+    async def _open(self, link: WipLink | WipDatagramLink, work: Work, host: str, port: int) -> None:
+        async def find_peer() -> None:
+            if link.peer is None:
+                await self._arbiter.jobs.ask(partial(self._questions.find_peer, link, port))
 
-    async def _ask_peer(self, protocol: int, index: int, port: int) -> Endpoint | None:
-        pattern = Pattern(self._profile.words("option"))
-        for line in await self._quietly("option", protocol=protocol, index=index, option=2):
-            if (fields := pattern.match(line)) is not None and _dotted(str(fields["value"])):
-                return Endpoint(str(fields["value"]), port)
-        return None
+        link.peer = Endpoint(host, port) if dotted(host) else None
+        await self._creator.open(link, self._profile.seconds("connect"), work, find_peer)
 
-    async def _quietly(self, template: str, **arguments: object) -> list[bytes]:
-        try:
-            return await self._modem.command(template, **arguments)
-        except ModemError as error:
-            self._trace.note("refused", f"{template}: {error.code}")
-            return []
+    async def listen(self, port: int, *, room: int) -> WipListener:
+        """See Network.  Port 0: one of ours, because the modem would not tell which one it took."""
+        if not 0 <= port < 65536 or not 1 <= room <= self.limits.stream_links:
+            await trio.lowlevel.checkpoint()
+            raise NetworkError(Condition.BAD_ARGUMENT, f"port {port}, room {room}")
+        self._check_up()
+        await self._chosen(partial(self._sockets.server, room))
+        return await self._listeners.listen(port, room, self._box.now.address or "0.0.0.0")
 
     async def resolve(self, name: str) -> str:
-        """See Network.  These modems have no lookup; a UDP socket to the name knows its peer's address."""
-        self._check(name, 1)
-        if _dotted(name):
-            return name
-        index = self._profile.number("resolve_index")
-        if (UDP, index) in self._questions:
-            raise NetworkError(Condition.NO_FREE_LINK, "another lookup is under way")
-        question = self._questions[UDP, index] = _Question()
-        port = self._profile.number("resolve_port")
-        command = partial(self._modem.command, "create_datagram", index=index, local_port=port, host=name)
-        try:
-            with trio.move_on_after(self._profile.seconds("lookup")):
-                await self._in_driver(command)
-                await question.answered.wait()
-                if question.failure is not None:
-                    raise NetworkError(question.failure, question.detail)
-                peer = await self._in_driver(partial(self._ask_peer, UDP, index, 9))
-                if peer is not None:
-                    return peer.host
-        except ModemError as error:
-            condition = self._profile.condition_of(error.code, "WIPCREATE")
-            raise NetworkError(condition, f"lookup refused: {error.code}") from None
-        finally:
-            self._questions.pop((UDP, index), None)
-            self._arbiter.jobs.append(Job(partial(self._quietly, "close_any", protocol=UDP, index=index)))
-            self._modem.wake.set()
-        raise NetworkError(Condition.NAME_NOT_FOUND, name)
+        """See Network."""
+        check_argument(self._profile, name, 1)
+        self._check_up()
+        return name if dotted(name) else await self._lookup.resolve(name)
+
+    async def signal(self) -> int | None:
+        """See Network."""
+        if self._box.now.phase is not Phase.UP:
+            await trio.lowlevel.checkpoint()
+            return None
+        return await self._questions.signal()
+
+    async def name_servers(self) -> list[str]:
+        """See Network."""
+        self._check_up()
+        return await self._questions.name_servers()
 
     # --- helpers ---
 
-    async def _in_driver(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Have a dialogue done by the driver's task.  Raises ModemError, NetworkError."""
-        if len(self._arbiter.jobs) >= self._profile.number("jobs"):
-            raise NetworkError(Condition.NO_FREE_LINK, "too many operations wait")
-        job = Job(work)
-        self._arbiter.jobs.append(job)
-        self._modem.wake.set()
-        return await job.result()
+    async def _chosen(self, choose: Callable[[], T]) -> T:
+        """What ``choose`` finds; where nothing is free, closes under way are waited for.  Raises NetworkError."""
+        with trio.move_on_after(self._profile.seconds("index_wait")):
+            while True:
+                try:
+                    return choose()
+                except NetworkError:
+                    closing = next((socket for socket in self._sockets if socket.condition is not None), None)
+                    if closing is None:
+                        raise
+                await closing.freed.wait()
+                self._check_up()
+        raise NetworkError(Condition.NO_FREE_LINK, "the modem is slow to close")
 
-    def _check(self, host: str, port: int) -> None:
-        """No argument of a host may ever become a second command or a broken string on the module's wire."""
-        if not re.fullmatch(r"[A-Za-z0-9._:-]+", host) or len(host) > self._profile.number("host_length"):
-            raise NetworkError(Condition.BAD_ARGUMENT, "a name this modem cannot carry")
-        if not 0 < port < 65536:
-            raise NetworkError(Condition.BAD_ARGUMENT, "port")
+    def _check_up(self) -> None:
         if self._box.now.phase is not Phase.UP:
             raise NetworkError(Condition.BEARER_UNAVAILABLE, str(self._box.now.cause or "starting"))
 
-    def _free_index(self) -> int:
-        for index in range(1, self.limits.stream_links + 1):
-            if index not in self._links:
-                return index
-        raise NetworkError(Condition.NO_FREE_LINK)
+    def _new_link(self, index: int) -> WipLink:
+        return WipLink(index, self._room, self._want, self._questions.endpoints)
 
-    def _room(self) -> int:
-        """A link's buffer: what a visit may leave in it, and what the modem can still push until an escape works."""
-        rate = self._profile.number("baud") / 10
-        waits = ("guard", "escape_answer", "escape_answer", "guard", "fallback")
-        return self._profile.number("leave_mark") + int(rate * sum(self._profile.seconds(name) for name in waits))
+    def _datagram_dropped(self, socket: Socket, why: str) -> None:
+        self.counters["datagrams-dropped"] += 1
+        self._trace.note("datagram-dropped", f"{socket.protocol},{socket.index}: {why}")
 
 
-def _dotted(host: str) -> bool:
-    try:
-        ipaddress.IPv4Address(host)
-    except ValueError:
-        return False
-    return True
+def _room(profile: Profile) -> Room:
+    """A link's buffer: what a visit may leave in it, and what the modem can still push until an escape works."""
+    rate = profile.number("baud") / 10
+    waits = ("guard", "escape_answer", "escape_answer", "guard", "fallback")
+    leave = profile.number("leave_mark")
+    return Room(profile.number("low_water"), leave, leave + int(rate * sum(profile.seconds(name) for name in waits)))

@@ -1,48 +1,44 @@
-"""Links of a WIP modem: bounded buffers between the seam and the driver's task.
-
-A link never touches the wire.  It says what it wants (bytes to go out, room for bytes to come in, to be closed) and
-the driver's task sees to it.
-"""
+"""Streams of a WIP modem: bounded buffers between the seam and the driver's task."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import trio
 
+from bridge.dialects.wip.sockets import TCP, Outgoing, Socket
 from bridge.model import Condition, Delivered, Endpoint
 from bridge.network import LinkLost, NetworkError, Sending, StreamLink
 
 OUTBOX = 4096  # bytes of a send that may wait here for the wire
 
+Ask = Callable[[Socket], Awaitable[None]]  # has the modem say the endpoints of a socket
 
-class WipSending(Sending):
+
+@dataclass(frozen=True)
+class Room:
+    """The bounds of a link's buffer, in bytes."""
+
+    low_water: int  # with more than this unread, no visit begins
+    leave_mark: int  # with more than this unread, a visit ends
+    most: int  # with more than this the link is lost: what a visit may leave, and what comes until an escape works
+
+
+class WipSending(Outgoing, Sending):
     """One counted send of a link."""
 
     def __init__(self, link: WipLink, total: int) -> None:
+        super().__init__(total)
         self.link = link
-        self.total = total
-        self.given = 0  # by the caller
-        self.out = 0  # on the wire
-        self.touched = False  # the wire has begun with it: some bytes may have left, however few are counted yet
-        self.finished = False  # drained and settled
-        self.aborted = False
-        self.failed: Condition | None = None  # refused before any byte; the link lives
-        self.begun = trio.current_time()
-        self._pieces: deque[bytes] = deque()
-        self._waiting = 0
-        self._changed = trio.Event()
 
     async def write(self, piece: bytes) -> None:
         """See Sending."""
         if self._done or self.given + len(piece) > self.total:
             raise ValueError("more bytes than announced")
         await trio.lowlevel.checkpoint()
-        await self._until(lambda: self.link.condition is None and self.failed is None and self._waiting < OUTBOX)
-        self.given += len(piece)
-        self._pieces.append(piece)
-        self._waiting += len(piece)
+        await self._until(lambda: self.link.condition is None and self.failed is None and self.waiting < OUTBOX)
+        self.give(piece)
         self.link.want()
 
     async def commit(self) -> None:
@@ -58,9 +54,8 @@ class WipSending(Sending):
         if self._done:
             return
         self._close()
-        self._pieces.clear()
+        self.drop()
         if self.touched and self.link.condition is None:
-            self.aborted = True
             self.link.end(Condition.ABORTED)
             self.link.want()
 
@@ -80,66 +75,20 @@ class WipSending(Sending):
                 raise LinkLost(self.link.condition, delivered)
             await self._changed.wait()
 
-    # --- for the driver ---
 
-    @property
-    def pending(self) -> int:
-        """Bytes that wait to go out."""
-        return self._waiting
+class WipLink(Socket, StreamLink):
+    """One TCP client socket of the modem, dialled or accepted."""
 
-    @property
-    def whole(self) -> bool:
-        """Everything announced is on the wire."""
-        return self.out == self.total
+    protocol = TCP
+    mode = "stream_mode"
 
-    def next_piece(self) -> bytes:
-        """All that waits, in one piece."""
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        self.touched = True
-        return data
-
-    def put_back(self, data: bytes) -> None:
-        """What the wire did not take."""
-        if data:
-            self._pieces.appendleft(data)
-
-    def went_out(self, count: int) -> None:
-        """So many of them are on the wire."""
-        self.out += count
-        self._waiting -= count
-        self.wake()
-
-    def finish(self) -> None:
-        """The modem took it all."""
-        self.finished = True
-        self.wake()
-
-    def wake(self) -> None:
-        """Let whoever waits look again."""
-        self._changed.set()
-        self._changed = trio.Event()
-
-
-class WipLink(StreamLink):
-    """One TCP client socket of the modem."""
-
-    def __init__(self, index: int, peer: Endpoint | None, room: int, want: Callable[[], None]) -> None:
-        self.index = index
-        self.peer = peer
+    def __init__(self, index: int, room: Room, want: Callable[[], None], ask: Ask) -> None:
+        super().__init__(index, want)
         self.room = room
-        self.want = want  # wakes the driver
-        self.current: WipSending | None = None
-        self.announced = 0  # bytes the modem said it holds
-        self.ready = False  # the modem said it is connected
-        self.asked = False  # a create went out: the modem may hold something under this index
-        self.fin = False  # the modem said the peer closed; its last bytes may still be in the modem
-        self.unpolled = False  # fin seen, and nobody has asked since what is left
-        self.closing = False
-        self.freed = trio.Event()  # the modem's index may be used again
         self.peak = 0
+        self._ask = ask
+        self._announced = 0  # bytes the modem said it holds
         self._buffer = bytearray()
-        self._changed = trio.Event()
 
     # --- the seam ---
 
@@ -153,12 +102,13 @@ class WipLink(StreamLink):
             raise trio.BusyResourceError("another send is under way")
         if self.condition is not None:
             raise LinkLost(self.condition, Delivered.NONE)
-        self.current = WipSending(self, total)
-        return self.current
+        sending = WipSending(self, total)
+        self.current = sending
+        return sending
 
     def waiting(self) -> int:
         """See StreamLink."""
-        return len(self._buffer) + (self.announced if self.condition is None else 0)
+        return len(self._buffer) + (self._announced if self.condition is None else 0)
 
     async def wait_readable(self) -> int:
         """See StreamLink."""
@@ -187,6 +137,11 @@ class WipLink(StreamLink):
             self.want()
         return data
 
+    async def find_endpoints(self) -> tuple[Endpoint | None, Endpoint | None]:
+        """See StreamLink."""
+        await self._ask(self)
+        return self.local, self.peer
+
     async def aclose(self) -> None:
         """See StreamLink."""
         self.closing = True
@@ -199,37 +154,53 @@ class WipLink(StreamLink):
     # --- for the driver ---
 
     @property
+    def announced(self) -> int:
+        """See Socket."""
+        return self._announced
+
+    @property
     def buffered(self) -> int:
-        """Bytes in our buffer."""
+        """See Socket."""
         return len(self._buffer)
 
+    @property
+    def wants_in(self) -> bool:
+        """See Socket."""
+        return self._announced > 0
+
+    @property
+    def no_room(self) -> bool:
+        """See Socket.  Mapping pulls, whether one wants to read or to write."""
+        return len(self._buffer) > self.room.low_water
+
+    @property
+    def full(self) -> bool:
+        """See Socket."""
+        return len(self._buffer) > self.room.leave_mark
+
     def deliver(self, data: bytes) -> None:
-        """Payload from the wire.  A link that overruns its bounded buffer is ended, never the others."""
+        """See Socket.  A link that overruns its bounded buffer is ended, never the others."""
         if self.condition is not None:
             return
-        if len(self._buffer) + len(data) > self.room:
+        if len(self._buffer) + len(data) > self.room.most:
             self.end(Condition.RECEIVE_OVERRUN)
             return
         self._buffer += data
         self.peak = max(self.peak, len(self._buffer))
-        self.announced = max(0, self.announced - len(data))
+        self._announced = max(0, self._announced - len(data))
         self.wake()
 
-    def announce(self, count: int) -> None:
-        """The modem holds at least so many bytes."""
-        self.announced = max(self.announced, count)
+    def announce(self, count: int, source: Endpoint | None) -> None:
+        """See Socket.  The modem holds at least so many bytes."""
+        self._announced = max(self._announced, count)
         self.wake()
+
+    def forget_announced(self) -> None:
+        """See Socket."""
+        self._announced = 0
 
     def end(self, condition: Condition) -> None:
-        """The link is over; the first reason stays."""
+        """See Socket."""
         if self.condition is None:
-            self.condition = condition
-            self.announced = 0
-            if self.current is not None:
-                self.current.wake()
-            self.wake()
-
-    def wake(self) -> None:
-        """Let whoever waits look again."""
-        self._changed.set()
-        self._changed = trio.Event()
+            self._announced = 0
+        super().end(condition)

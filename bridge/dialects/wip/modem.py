@@ -6,14 +6,16 @@ Only the driver's own task calls the methods here (seam rule 1); the reader task
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
 from bridge.dialects.wip.pluses import Pluses
+from bridge.dialects.wip.sockets import Socket
 from bridge.dialects.wip.tail import Tail
+from bridge.dialects.wip.trouble import ModemError, ModemLost, Wake
 from bridge.model import Condition
-from bridge.ports import Port, PortLost
+from bridge.ports import Port
 from bridge.tables import Profile
 from bridge.trace import Lane, Trace
 from bridge.wire.lines import Lines
@@ -21,41 +23,6 @@ from bridge.wire.patterns import Pattern
 
 BLOCK = 512  # bytes between two looks at what came back: a modem that fell out of data mode reads the rest as commands
 OnUrc = Callable[[str, dict[str, int | str]], None]
-
-
-class ModemError(Exception):
-    """The modem refused a command.  ``code`` is its number, or -1 for a bare ERROR."""
-
-    def __init__(self, code: int, during: str) -> None:
-        super().__init__(code, during)
-        self.code = code
-        self.during = during
-
-
-class ModemLost(Exception):
-    """The state of the modem is not known any more; only the unknown-state procedure helps."""
-
-    def __init__(self, condition: Condition, detail: str) -> None:
-        super().__init__(condition, detail)
-        self.condition = condition
-        self.detail = detail
-
-
-class Wake:
-    """Something changed: the driver's task looks again."""
-
-    def __init__(self) -> None:
-        self._event = trio.Event()
-
-    def set(self) -> None:
-        """Wake the driver's task, now or at its next wait."""
-        self._event.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Until `set`, or for so many seconds."""
-        with trio.move_on_after(max(seconds, 0)):
-            await self._event.wait()
-        self._event = trio.Event()
 
 
 class Modem:
@@ -73,6 +40,7 @@ class Modem:
         self._sent_line = b""
         self._info: list[bytes] = []
         self._final: bytes | None = None
+        self._then: Callable[[], None] | None = None  # done when the awaited OK is read
         self._payload: Callable[[bytes], None] | None = None  # where a mapped socket's bytes go
         self.wake = Wake()
         self.tail = self._new_tail()
@@ -134,6 +102,8 @@ class Modem:
             return
         if pending and (line in {b"OK", b"ERROR", b"NO CARRIER"} or line.startswith(b"+CME ERROR:")):
             self._final = line
+            if line == b"OK" and self._then is not None:
+                self._then()
             return
         for name, pattern in self._urcs:
             if (fields := pattern.match(line)) is not None:
@@ -152,19 +122,22 @@ class Modem:
 
     # --- command state ---
 
-    async def command(self, template: str, **arguments: object) -> list[bytes]:
-        """One command and its answer's information lines.  Raises ModemError, ModemLost (mute, blocked)."""
+    async def command(self, template: str, then: Callable[[], None] | None = None, /, **arguments: object) -> list[bytes]:
+        """One command and its answer's information lines.  Raises ModemError, ModemLost (mute, blocked).
+
+        ``then`` is called while the OK is read: a URC may follow it in the same read, and it means what holds after it.
+        """
         row = self._profile.template[template]
         text = row.send.format(**arguments)
         shown = row.send.format(**{k: "***" if k in row.secret else v for k, v in arguments.items()})
-        self._pending, self._info, self._final = template, [], None
+        self._pending, self._info, self._final, self._then = template, [], None, then
         self._sent_line = text.encode("ascii")
         try:
             await self._write(self._sent_line + b"\r", Lane.TO_MODULE, shown.encode("ascii") + b"\r", template)
             await self._until(lambda: self._final is not None, row.limit)
             final: bytes | None = self._final
         finally:
-            self._pending = None
+            self._pending = self._then = None
             self._awaiting_payload = None
         if final is None:
             raise ModemLost(Condition.MODULE_MUTE, f"no answer to {template} within {row.limit:g} s")
@@ -204,12 +177,13 @@ class Modem:
 
     # --- data mode ---
 
-    async def map(self, index: int, payload: Callable[[bytes], None]) -> None:
+    async def map(self, socket: Socket) -> None:
         """Glue the wire to a socket.  Raises ModemError (831 and the like) and stays in command state then."""
-        self.tail = self._new_tail()
-        self._awaiting_payload = payload
-        await self.command("map", index=index)
-        self.pluses.went_out(b"\r", trio.current_time())
+        self.tail = self._new_tail(socket.own_words)
+        self._awaiting_payload = socket.deliver
+        mode = self._profile.number(socket.mode)
+        await self.command("map", protocol=socket.protocol, index=socket.index, mode=mode)
+        self.pluses.entered(trio.current_time())
 
     async def write(self, data: bytes, *, more: bool) -> bytes:
         """Payload of a mapped socket, in blocks; returns what is held back (a run of ``+`` that more may follow).
@@ -299,9 +273,18 @@ class Modem:
 
     # --- both ---
 
-    def _new_tail(self) -> Tail:
+    def _new_tail(self, own_words: Sequence[str] = ()) -> Tail:
         urcs = [urc.pattern for urc in self._profile.urc.values()]
-        return Tail([*self._profile.words("fallback").split("|")], urcs)
+        return Tail([*self._profile.words("fallback").split("|"), *own_words], urcs)
+
+    def start_over(self) -> None:
+        """Another line, or the same one after it was lost: nothing that was said before counts."""
+        self._lines = Lines()
+        self._payload = self._awaiting_payload = self._pending = self._then = None
+        self._sent_line = b""
+        self.tail = self._new_tail()
+        self.pluses = Pluses(self._profile.seconds("guard"))
+        self.up = False
 
     async def _write(self, data: bytes, lane: Lane | None, shown: bytes, rule: str) -> None:
         if lane is not None:
@@ -320,6 +303,3 @@ class Modem:
                 return False
             await self.wake.wait(min(left, self._profile.seconds("look")))
         return True
-
-
-__all__ = ["BLOCK", "Modem", "ModemError", "ModemLost", "PortLost", "Wake"]

@@ -28,6 +28,7 @@ class Cme(IntEnum):
     NO_FREE_SOCKET = 838
     ALREADY_ACTIVE = 840
     STACK_STARTED = 844
+    INDEX_RESERVED = 845
 
 
 class Refused(Exception):

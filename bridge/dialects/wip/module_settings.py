@@ -67,7 +67,10 @@ async def registration(module: Module, _request: Request) -> Outcome:
 
 
 async def signal(module: Module, _request: Request) -> Outcome:
-    """``AT+CSQ``: full while there is a network, unknown otherwise; the Network has no radio of ours."""
+    """``AT+CSQ``: the Network's dBm as 0..31; where it has no radio, full while it is up, and not known otherwise."""
+    strength = await module.asked(module.network.signal)
+    if strength is not None:
+        return Outcome([module.profile.words("module_csq").format(rssi=min(max((strength + 113) // 2, 0), 31))])
     up = module.network.state.phase is Phase.UP
     return Outcome([module.profile.words("module_csq_up" if up else "module_csq_down")])
 

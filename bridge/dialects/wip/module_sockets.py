@@ -1,146 +1,219 @@
-"""AT+WIPCREATE, WIPCLOSE, WIPOPT and WIPDATA: TCP client sockets.  Servers are refused as not implemented."""
+"""AT+WIPCREATE, WIPCLOSE and WIPDATA: UDP sockets, TCP clients and TCP servers."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
+from ipaddress import AddressValueError, IPv4Address
 
-from bridge.dialects.wip import module_datagrams as datagrams
-from bridge.dialects.wip import module_reply as reply
+import trio
+
+from bridge.dialects.wip.module_datagram import NOBODY, DatagramSocket, Line
 from bridge.dialects.wip.module_reply import Cme, Outcome, Refused
+from bridge.dialects.wip.module_server import ModuleServer
 from bridge.dialects.wip.module_settings import Request
 from bridge.dialects.wip.module_socket import ModuleSocket
 from bridge.dialects.wip.module_state import Bearer, Module
+from bridge.dialects.wip.module_stream import StreamSocket
+from bridge.model import Condition, Endpoint, Peers
+from bridge.network import DatagramLink, NetworkError, StreamLink
 from bridge.wire.grammar import Form
 
 UDP, TCP, SERVER = 1, 2, 3
-_MOST_SOCKETS = 6  # WIPCFG option
-_READ = 1
+SEND_ROOM, RECEIVE_ROOM = 4, 5  # WIPOPT: what a server's sockets start with
 
 
-def _index(module: Module, request: Request) -> int:
-    """The index, checked for its protocol."""
+def find(module: Module, request: Request) -> ModuleSocket | ModuleServer:
+    """The socket or server that the request names."""
+    name = _name(module, request)
+    found = module.servers.get(name[1]) if name[0] == SERVER else module.sockets.get(name)
+    if found is None:
+        raise Refused(Cme.BAD_STATE)
+    return found
+
+
+def _name(module: Module, request: Request) -> tuple[int, int]:
+    """Protocol and index, the index checked for its protocol."""
     protocol, index = request.number("protocol"), request.number("index")
     if protocol not in {UDP, TCP, SERVER}:
         raise Refused(Cme.BAD_PROTOCOL)
     if not 1 <= index <= module.profile.number("module_servers" if protocol == SERVER else "module_sockets"):
         raise Refused(Cme.BAD_INDEX)
-    return index
+    return protocol, index
 
 
-def _socket(module: Module, request: Request) -> ModuleSocket:
-    index = _index(module, request)
-    socket = module.sockets.get(index) if request.number("protocol") == TCP else None
-    if socket is None:
-        raise Refused(Cme.BAD_STATE)
-    return socket
-
-
-def _datagram_index(module: Module, request: Request) -> int | None:
-    """The index, where the request names a UDP socket that is there."""
-    index = _index(module, request)
-    return index if request.number("protocol") == UDP and index in module.datagrams else None
+# -- create
 
 
 async def wipcreate(module: Module, request: Request) -> Outcome:
-    """OK means that the syntax was right; +WIPREADY or +WIPERROR tells the rest."""
+    """OK means that the syntax was right (a server: that it listens); +WIPREADY or +WIPERROR tells the rest."""
     if request.form is Form.QUERY:
-        streams = [await _described(socket) for _, socket in sorted(module.sockets.items())]
-        return Outcome(
-            [f'+WIPCREATE: 1,{d.index},{d.local_port},"{d.host}",{d.port}' for d in module.datagrams.values()] + streams
-        )
-    index = _index(module, request)
-    if request.number("protocol") == SERVER:
-        raise Refused(Cme.NOT_IMPLEMENTED)
+        return Outcome(await _listed(module))
+    protocol, index = _name(module, request)
     if not module.stack or module.bearer is not Bearer.UP:
         raise Refused(Cme.WRONG_STACK_STATE)
-    if index in (module.datagrams if request.number("protocol") == UDP else module.sockets):
+    if index in module.servers if protocol == SERVER else (protocol, index) in module.sockets:
         raise Refused(Cme.ALREADY_ACTIVE)
-    if len(module.sockets) + len(module.datagrams) >= module.stack_options[_MOST_SOCKETS]:
+    if protocol == SERVER:
+        return await _serve(module, request, index)
+    socket = _datagram(module, request, index) if protocol == UDP else _client(module, request, index)
+    if module.full():
         raise Refused(Cme.NO_FREE_SOCKET)
-    if request.number("protocol") == UDP:
-        return datagrams.create(module, request, index)
+    module.sockets[socket.name] = socket
+    return Outcome(then=lambda: module.carry(socket, module.profile.seconds("module_create")))
+
+
+async def _listed(module: Module) -> list[str]:
+    lines = []
+    for name, socket in sorted(module.sockets.items()):
+        local_port, peer = await socket.ends()
+        lines.append(f'+WIPCREATE: {name[0]},{name[1]},{local_port},"{peer.host}",{peer.port}')
+    for index, server in sorted(module.servers.items()):
+        lines.append(f'+WIPCREATE: {SERVER},{index},{server.listener.local.port},"{NOBODY.host}",{NOBODY.port}')
+    return lines
+
+
+def _port(text: str, *, low: int) -> int:
+    """Seen from hosts: 5000, 05000, "05000"."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not low <= int(text) <= 65535:
+        raise Refused(Cme.BAD_PORT)
+    return int(text)
+
+
+def _client(module: Module, request: Request, index: int) -> StreamSocket:
     host, port = request.text("first").strip(), request.text("second").strip()
     if not host or request.text("third"):
         raise Refused(Cme.INVALID_OPTION)
-    # Seen from hosts: 5000, 05000, "05000".
-    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= 65535:
-        raise Refused(Cme.BAD_PORT)
-    socket = ModuleSocket(
+    peer = Endpoint(host, _port(port, low=1))
+    if module.reserved(index):
+        raise Refused(Cme.INDEX_RESERVED)
+    return StreamSocket(
         index,
-        host,
-        int(port),
+        peer,
         receive_room=module.profile.number("module_receive_buffer"),
         transmit_room=module.profile.number("module_transmit_buffer"),
+        send_size=module.network.limits.send_size,
+        connect=partial(module.network.open_stream, peer.host, peer.port),
+        limit=module.profile.seconds("module_connect_limit"),
     )
-    module.sockets[index] = socket
-    return Outcome(then=lambda: module.connect(socket))
 
 
-async def _described(socket: ModuleSocket) -> str:
-    local_port, host, port = await _ends(socket)
-    return f'+WIPCREATE: {socket.protocol},{socket.index},{local_port},"{host}",{port}'
+def _datagram(module: Module, request: Request, index: int) -> DatagramSocket:
+    """``[<local port>][,"<peer>",<peer port>]``: without a peer it listens to everybody and cannot transmit."""
+    local, host, port = (request.text(name).strip() for name in ("first", "second", "third"))
+    local_port = _port(local or "0", low=0)
+    if not host and port:
+        raise Refused(Cme.INVALID_OPTION)
+    table = module.profile
+    return DatagramSocket(
+        index,
+        Endpoint(host, _port(port, low=1)) if host else NOBODY,
+        receive_room=table.number("module_receive_buffer"),
+        transmit_room=table.number("module_transmit_buffer"),
+        line=Line(table.number("module_udp_size"), etx_ends=table.value["module_udp_etx_ok"].value is True),
+        connect=partial(_open, module, local_port),
+        limit=table.seconds("module_connect_limit"),
+        counters=module.counters,
+        trace=module.trace,
+    )
 
 
-async def _ends(socket: ModuleSocket) -> tuple[int, str, int]:
-    """Local port, peer address and port: what the Network says, else what the host said."""
-    local, peer = await socket.link.find_endpoints() if socket.link is not None else (None, None)
-    return local.port if local else 0, peer.host if peer else socket.host, peer.port if peer else socket.port
+async def _open(module: Module, local_port: int, socket: DatagramSocket) -> DatagramLink:
+    """A name is looked up first, because WIPOPT 2 tells its address; hosts look names up that way."""
+    if socket.listening:
+        return await module.network.open_datagram(None, local_port=local_port, peers=Peers.LAST)
+    try:
+        IPv4Address(socket.peer.host)
+    except AddressValueError:
+        try:
+            socket.peer = Endpoint(await module.network.resolve(socket.peer.host), socket.peer.port)
+        except NetworkError as error:
+            if error.condition is not Condition.NOT_SUPPORTED:
+                raise
+    return await module.network.open_datagram(socket.peer, local_port=local_port, peers=Peers.FIXED)
+
+
+# -- servers
+
+
+async def _serve(module: Module, request: Request, index: int) -> Outcome:
+    """``<local port>,<from>,<to>``.  OK means that it listens; what cannot be had is refused by number.
+
+    The Network is asked for as many peers as the range has indexes, and not for one more to refuse by ourselves: room
+    is reserved where modules count their sockets, so one more could be refused although the range itself fits.  The peer
+    above is refused by the Network, in its own way; `_accepted` refuses whom the host's indexes have no place for.
+    """
+    port, low, high = (request.text(name).strip() for name in ("first", "second", "third"))
+    if not re.fullmatch(r"[0-9]{1,3}", low) or not re.fullmatch(r"[0-9]{1,3}", high):
+        raise Refused(Cme.INVALID_OPTION)
+    local_port = _port(port, low=0)
+    indexes = range(int(low), int(high) + 1)
+    if not 1 <= int(low) <= int(high) <= module.profile.number("module_sockets"):
+        raise Refused(Cme.BAD_INDEX)
+    if any((TCP, client) in module.sockets or module.reserved(client) for client in indexes):
+        raise Refused(Cme.INDEX_RESERVED)
+    if module.full():
+        raise Refused(Cme.NO_FREE_SOCKET)
+    epoch = module.epoch
+    listener = await module.network.listen(local_port, room=min(len(indexes), module.network.limits.stream_links))
+    server = ModuleServer(index, indexes, listener)
+    if epoch != module.epoch:  # everything was taken away meanwhile
+        await server.finish()
+        raise Refused(Cme.WRONG_STACK_STATE)
+    module.servers[index] = server
+    return Outcome(then=lambda: module.spawn(partial(server.run, partial(_accepted, module), module.tell_server_end)))
+
+
+def _accepted(module: Module, server: ModuleServer, link: StreamLink) -> bool:
+    """The lowest free index of the range; False: none, or no socket left."""
+    index = next((index for index in server.indexes if (TCP, index) not in module.sockets), None)
+    if index is None or module.full() or not module.holds(server):
+        module.counters["peers-refused"] += 1
+        module.trace.note("peer-refused", f"server {server.index}: no index or no socket is free")
+        return False
+    table = module.profile
+    socket = StreamSocket(
+        index,
+        link.peer or NOBODY,
+        receive_room=server.options.get(RECEIVE_ROOM, table.number("module_receive_buffer")),
+        transmit_room=server.options.get(SEND_ROOM, table.number("module_transmit_buffer")),
+        send_size=module.network.limits.send_size,
+        link=link,
+    )
+    socket.server = server
+    socket.options = dict(server.options)
+    module.sockets[socket.name] = socket
+    module.urc(lambda: f"+WIPACCEPT: {server.index},{index}" if module.holds(socket) else None)
+    module.carry(socket)
+    return True
+
+
+# -- close, map
 
 
 async def wipclose(module: Module, request: Request) -> Outcome:
-    """FIN to the peer; the index is free at OK."""
-    if (index := _datagram_index(module, request)) is not None:
-        del module.datagrams[index]
-        return Outcome()
-    socket = _socket(module, request)
-    module.release(socket, module.profile.seconds("module_close_flush"))
+    """FIN to the peer; the index is free at OK, and where the socket was bound to a local port, that is free too."""
+    socket = find(module, request)
+    closed = module.release(socket, module.profile.seconds("module_close_flush"))
+    if socket.protocol != TCP:
+        with trio.move_on_after(module.profile.seconds("module_close_port")):
+            await closed.wait()
     return Outcome()
-
-
-async def wipopt(module: Module, request: Request) -> Outcome:
-    """Read (1) or write (2) an option.  The answer does not name the index."""
-    number = request.number("option")
-    if (index := _datagram_index(module, request)) is not None:
-        if request.number("action") != _READ:
-            raise Refused(Cme.OPTION_NOT_SUPPORTED)
-        return Outcome([f"+WIPOPT: {UDP},{number},{datagrams.option(module.datagrams[index], number)}"])
-    socket = _socket(module, request)
-    known = reply.options(module.profile.words("module_wipopt_options")).get(number)
-    if known is None:
-        raise Refused(Cme.INVALID_OPTION)
-    if request.number("action") == _READ:
-        return Outcome([f"+WIPOPT: {socket.protocol},{number},{await _option(socket, number, known.default)}"])
-    if not known.writable:
-        raise Refused(Cme.OPTION_NOT_SUPPORTED)
-    value = request.text("value")
-    if not re.fullmatch(r"[0-9]{1,5}", value) or not known.low <= int(value) <= known.high:
-        raise Refused(Cme.INVALID_VALUE)
-    socket.options[number] = int(value)
-    return Outcome()
-
-
-async def _option(socket: ModuleSocket, number: int, default: int) -> str:
-    if number == 6:
-        return str(len(socket.received))
-    if number > 2:
-        return str(socket.options.get(number, default))
-    local_port, host, port = await _ends(socket)
-    return (str(local_port), str(port), f'"{host}"')[number]
 
 
 async def wipdata(module: Module, request: Request) -> Outcome:
     """Map a socket (CONNECT instead of OK), or list what waits."""
     if request.form is Form.QUERY:
-        waiting = [s for _, s in sorted(module.sockets.items()) if s.received]
-        return Outcome([f"+WIPDATA: {s.protocol},{s.index},{len(s.received)}" for s in waiting])
+        waiting = [socket.pending() for _, socket in sorted(module.sockets.items())]
+        return Outcome([line for line in waiting if line is not None])
     if request.number("protocol") not in {UDP, TCP}:
         raise Refused(Cme.BAD_PROTOCOL)
-    if _datagram_index(module, request) is not None:
-        raise Refused(Cme.NOT_IMPLEMENTED)
-    socket = _socket(module, request)
-    if request.number("mode") != module.profile.number("module_tcp_mode"):
+    socket = find(module, request)
+    assert isinstance(socket, ModuleSocket)
+    mode = "module_udp_mode" if socket.protocol == UDP else "module_tcp_mode"
+    if request.number("mode") != module.profile.number(mode):
         raise Refused(Cme.INVALID_VALUE)
-    unread = bool(socket.received) and module.profile.value["module_map_unread"].value is True
+    unread = socket.waiting() > 0 and module.profile.value["module_map_unread"].value is True
     if not socket.connected and not unread:
         raise Refused(Cme.BAD_STATE)
     return Outcome(connect=socket)

@@ -60,7 +60,7 @@ async def wipbr(module: Module, request: Request) -> Outcome:
         case 2:
             _set_login(module, request)
         case 3:
-            return Outcome([f"+WIPBR: {bearer},{_fact(module, request)}"])
+            return Outcome([f"+WIPBR: {bearer},{await _fact(module, request)}"])
         case 4:
             return _start(module, request)
         case _:
@@ -80,14 +80,16 @@ def _set_login(module: Module, request: Request) -> None:
             raise Refused(Cme.INVALID_OPTION)
 
 
-def _fact(module: Module, request: Request) -> str:
+async def _fact(module: Module, request: Request) -> str:
     if module.bearer is not Bearer.UP:
         raise Refused(Cme.WRONG_STACK_STATE)
     option = request.text("option")
     if option == _OWN_ADDRESS:
         return f'{option},"{module.network.state.address or "0.0.0.0"}"'
     if option in _NAME_SERVERS:
-        return f'{option},"{module.profile.words("module_name_server")}"'
+        servers = await module.asked(module.network.name_servers) or []
+        named = dict(zip(_NAME_SERVERS, servers, strict=False))
+        return f'{option},"{named.get(option, module.profile.words("module_name_server"))}"'
     raise Refused(Cme.INVALID_OPTION)
 
 

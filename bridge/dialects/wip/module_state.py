@@ -6,12 +6,14 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from functools import partial
+from typing import TypeVar
 
 import structlog
 import trio
 
 from bridge.dialects.wip import module_reply as reply
-from bridge.dialects.wip.module_socket import ModuleDatagramSocket, ModuleSocket
+from bridge.dialects.wip.module_server import ModuleServer
+from bridge.dialects.wip.module_socket import ModuleSocket
 from bridge.dialects.wip.module_writer import ModuleWriter, Render
 from bridge.model import Condition, Login, Phase
 from bridge.network import Network, NetworkError
@@ -20,6 +22,9 @@ from bridge.trace import Trace
 
 log = structlog.get_logger("bridge.wip.module")
 
+Answer = TypeVar("Answer")
+
+MOST_SOCKETS = 6  # WIPCFG option
 URC_ROOM = 64  # unsolicited lines kept while a socket is mapped; more are dropped and counted
 
 
@@ -47,8 +52,9 @@ class Module:
         self.bearer = Bearer.DOWN
         self.user = ""
         self.password = ""
-        self.sockets: dict[int, ModuleSocket] = {}
-        self.datagrams: dict[int, ModuleDatagramSocket] = {}
+        self.sockets: dict[tuple[int, int], ModuleSocket] = {}  # by protocol and index
+        self.servers: dict[int, ModuleServer] = {}
+        self.epoch = 0  # grows when every socket is taken away at once: what was under way then comes too late
         self.mapped: ModuleSocket | None = None
         self.reboot: Callable[[], None] = lambda: None
         self._urcs: deque[Render] = deque()
@@ -88,6 +94,15 @@ class Module:
         self.settings = dict(self.stored)
         self.stack_options = {n: o.default for n, o in reply.options(self.profile.words("module_wipcfg_options")).items()}
 
+    async def asked(self, question: Callable[[], Awaitable[Answer]]) -> Answer | None:
+        """What the Network says of itself; None where it does not know, or not soon enough for a host."""
+        with trio.move_on_after(self.profile.seconds("module_ask")):
+            try:
+                return await question()
+            except NetworkError as error:
+                self.trace.note("network", str(error))
+        return None
+
     # -- unsolicited lines
 
     def urc(self, text: Callable[[], str | None] | str) -> None:
@@ -116,40 +131,38 @@ class Module:
         """The module's number for a condition."""
         return int(self.profile.refusal_of(condition, during))
 
-    def connect(self, socket: ModuleSocket) -> None:
-        """Start connecting; a URC will tell."""
+    def full(self) -> bool:
+        """Whether no socket of any kind can be added (WIPCFG option 6)."""
+        return len(self.sockets) + len(self.servers) >= self.stack_options[MOST_SOCKETS]
+
+    def reserved(self, index: int) -> bool:
+        """Whether a server's range has this client index: its own, or the one a spawned socket still keeps."""
+        spawned = (socket.server for socket in self.sockets.values())
+        return any(server is not None and index in server.indexes for server in (*self.servers.values(), *spawned))
+
+    def holds(self, socket: ModuleSocket | ModuleServer) -> bool:
+        """Whether it still is somebody's: not closed, not forgotten."""
+        return socket is (self.servers.get(socket.index) if isinstance(socket, ModuleServer) else self.sockets.get(socket.name))
+
+    def carry(self, socket: ModuleSocket, delay: float = 0.0) -> None:
+        """Connect, where it is not yet, and carry; URCs will tell."""
 
         async def work() -> None:
-            await trio.sleep(self.profile.seconds("module_create"))
-            await socket.run(
-                self.network,
-                limit=self.profile.seconds("module_connect_limit"),
-                ready=self._ready,
-                arrived=self.arrived,
-                over=self._over,
-            )
+            await trio.sleep(delay)
+            await socket.run(ready=self._ready, arrived=self.arrived, over=self._over)
 
         self.spawn(work)
 
-    def _holds(self, socket: ModuleSocket) -> bool:
-        return self.sockets.get(socket.index) is socket
-
     def _ready(self, socket: ModuleSocket) -> None:
-        if self._holds(socket):
+        if self.holds(socket):
             self.urc(f"+WIPREADY: {socket.protocol},{socket.index}")
 
     def arrived(self, socket: ModuleSocket) -> None:
         """Edge-triggered: once, then silent until the socket was mapped and read."""
-        if socket.mapped or socket.announced or not self._holds(socket):
+        if socket.mapped or socket.announced or not self.holds(socket):
             return
         socket.announced = True
-
-        def render() -> str | None:
-            if not self._holds(socket) or not socket.received:
-                return None
-            return f"+WIPDATA: {socket.protocol},{socket.index},{len(socket.received)}"
-
-        self.urc(render)
+        self.urc(lambda: socket.pending() if self.holds(socket) else None)
 
     def _over(self, socket: ModuleSocket) -> None:
         if not socket.mapped:  # a mapped one's bytes come first: the visit tells
@@ -157,21 +170,49 @@ class Module:
 
     def tell_end(self, socket: ModuleSocket) -> None:
         """+WIPPEERCLOSE or +WIPERROR, once, while the socket still is somebody's."""
-        if socket.ended is None or socket.end_told or not self._holds(socket):
+        if socket.ended is None or socket.end_told or not self.holds(socket):
             return
         socket.end_told = True
         name = f"{socket.protocol},{socket.index}"
+        self.trace.note("socket-ended", f"{name}: {socket.ended}")
         if socket.in_order:
             text = f"+WIPPEERCLOSE: {name}"
         else:
             during = "WIPCREATE" if socket.link is None else ""
             text = f"+WIPERROR: {name},{self.number_of(socket.ended, during)}"
-        self.urc(lambda: text if self._holds(socket) else None)
+        self.urc(lambda: text if self.holds(socket) else None)
 
-    def release(self, socket: ModuleSocket, flush: float) -> None:
-        """Free the index now; the connection is closed behind."""
-        self.sockets.pop(socket.index, None)
-        self.spawn(partial(socket.finish, flush))
+    def tell_server_end(self, server: ModuleServer) -> None:
+        """+WIPERROR of a server that cannot listen any more."""
+        if server.ended is not None:
+            text = f"+WIPERROR: {server.protocol},{server.index},{self.number_of(server.ended)}"
+            self.urc(lambda: text if self.holds(server) else None)
+
+    def release(self, socket: ModuleSocket | ModuleServer, flush: float = 0.0) -> trio.Event:
+        """Free the index now; the connection is closed behind, and the event tells when."""
+        closed = trio.Event()
+        if isinstance(socket, ModuleServer):
+            self.servers.pop(socket.index, None)
+            finish = socket.finish
+        else:
+            self.sockets.pop(socket.name, None)
+            finish = partial(socket.finish, flush)
+
+        async def work() -> None:
+            try:
+                await finish()
+            finally:
+                closed.set()
+
+        self.spawn(work)
+        return closed
+
+    def _release_all(self) -> None:
+        self.epoch += 1
+        for server in list(self.servers.values()):
+            self.release(server)
+        for socket in list(self.sockets.values()):
+            self.release(socket)
 
     # -- bearer
 
@@ -212,6 +253,18 @@ class Module:
                 socket.lose(Condition.BEARER_LOST)
                 self.tell_end(socket)
                 self.spawn(partial(socket.finish, 0.0))
+        for server in self.servers.values():
+            if server.ended is None:
+                server.lose(Condition.BEARER_LOST)
+                self.tell_server_end(server)
+                self.spawn(server.finish)
+
+    def hang_up(self) -> None:
+        """DTR is off under ``&D2``: every socket is closed, the call ends."""
+        self._release_all()
+        self.flush_urcs()
+        if self.bearer is not Bearer.DOWN:
+            self.stop_bearer()
 
     def stop_stack(self) -> None:
         """Tear everything down without a word."""
@@ -219,9 +272,7 @@ class Module:
             self._bearer_scope.cancel()
             self.bearer = Bearer.DOWN
             self.spawn(self.network.detach)
-        self.datagrams.clear()
-        for socket in list(self.sockets.values()):
-            self.release(socket, 0.0)
+        self._release_all()
         self.stack = False
 
     async def _watch(self) -> None:

@@ -29,6 +29,28 @@ class Visit:
         self._module.mapped = self.socket
         self._module.spawn(self._outflow)
 
+    def heard(self, data: bytes) -> bytes:
+        """Bytes of the host.  Returns those that are typed already, because the ones before them ended the visit."""
+        rest = self.socket.put(self.guard.feed(data, trio.current_time()))
+        if rest is None:
+            return b""
+        self._leave()
+        return rest
+
+    def guard_over(self) -> None:
+        """The guard's deadline passed in silence: the escape, or pluses that were payload."""
+        payload = self.guard.expire()
+        if payload is None:
+            self._leave()
+        else:
+            self.socket.put(payload)
+
+    def leave(self) -> None:
+        """The host drops DTR.  It is an escape whose second guard need not be waited for."""
+        if not self.over:
+            self.socket.put(self.guard.expire() or b"")
+            self._leave()
+
     async def _outflow(self) -> None:
         socket = self.socket
         with self._scope:
@@ -63,7 +85,7 @@ class Visit:
         await trio.sleep(self._module.profile.seconds("module_peerclose_delay"))
         self._module.tell_end(self.socket)
 
-    def escape(self) -> None:
+    def _leave(self) -> None:
         """The host left: kept URCs, what became of this socket, OK."""
         module = self._module
         self._back()
@@ -71,7 +93,7 @@ class Visit:
         module.writer.post(reply.result("OK", module.settings), "escape")
 
     def abandon(self) -> None:
-        """The module reboots."""
+        """The module reboots or hangs up: nothing more is said of it."""
         self.over = True
         self.socket.mapped = False
         self._module.mapped = None
@@ -81,8 +103,10 @@ class Visit:
     def _back(self) -> None:
         module, socket = self._module, self.socket
         self.abandon()
+        if rest := socket.leave():
+            module.writer.data(rest)
         module.flush_urcs()
         if self._read:
             socket.announced = False
-        if socket.received:
+        if socket.waiting():
             module.arrived(socket)

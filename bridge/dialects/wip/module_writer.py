@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from bridge.ports import Port
+from bridge.dialects.wip.module_port import HostLine
 from bridge.trace import Lane, Trace
 
 ECHO_ROOM = 1024  # bytes of echo that may wait for a host that does not read; more are dropped and counted
@@ -30,7 +30,7 @@ class _Message:
 class ModuleWriter:
     """A queue and the task that empties it."""
 
-    def __init__(self, port: Port, trace: Trace, counters: Counter[str]) -> None:
+    def __init__(self, port: HostLine, trace: Trace, counters: Counter[str]) -> None:
         self._port = port
         self._trace = trace
         self._counters = counters

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 PLUS = 0x2B
 _ESCAPE = 3
+_NEVER = float("-inf")
 
 
 class Pluses:
@@ -17,9 +18,9 @@ class Pluses:
     def __init__(self, guard: float) -> None:
         self._silence = guard * 0.8  # what a module's clock may already take for a guard
         self._pause = guard * 1.2  # what it takes for one without doubt
-        self._body_at = -1e9  # when the last byte left that was no plus
+        self._body_at = _NEVER  # when the last byte left that was no plus
         self._run: list[tuple[float, int]] = []  # pluses since then: when, how many
-        self.last_out = -1e9
+        self.last_out = _NEVER
 
     def plan(self, data: bytes, now: float, *, more: bool) -> tuple[list[tuple[float, bytes]], bytes]:
         """([(pause before, piece)], held back).  ``more``: the same send has bytes to come."""
@@ -46,6 +47,11 @@ class Pluses:
             if count > _ESCAPE or when - before > self._pause:
                 return False
         return False
+
+    def entered(self, now: float) -> None:
+        """Data mode begins.  Whether a module counts the command before it as silence is its own affair: assume so."""
+        self._body_at, self._run = _NEVER, []
+        self.last_out = now
 
     def went_out(self, piece: bytes, now: float) -> None:
         """Bytes have left for the line."""

@@ -124,6 +124,10 @@ class Tail:
         """The tail is a complete fallback text: the modem may be in command state."""
         return self._fallen(self._stale + self._held) is Fit.FULL
 
+    def words(self) -> list[bytes]:
+        """The lines of a complete fallback text, if the tail is one."""
+        return [line for line in (self._stale + self._held).split(CRLF) if line] if self.suspect() else []
+
     def release_partial(self) -> bytes:
         """After a short silence: an incomplete text is payload."""
         if not self._held or self._fits(self._held) is Fit.FULL:
@@ -142,6 +146,7 @@ class Tail:
 
     def escaped(self, now: float) -> bool:
         """The tail is ``URC* OK URC*``: the escape was answered (the caller waits for silence)."""
+        self._age(now)
         return self._may_believe(now) and b"\r\nOK\r\n" in self._held and self._answered(self._held) is Fit.FULL
 
     def close_escaped(self) -> tuple[bytes, list[bytes]]:

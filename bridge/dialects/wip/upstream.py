@@ -14,23 +14,27 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from bridge.dialects.wip import module_line, module_settings, module_sockets, module_stack
+from bridge.dialects.wip import module_line, module_options, module_settings, module_sockets, module_stack
 from bridge.dialects.wip import module_reply as reply
 from bridge.dialects.wip.module_line import Call, CommandReader, SyntaxProblem
+from bridge.dialects.wip.module_port import HostLine
 from bridge.dialects.wip.module_reply import Cme, Outcome, Refused
 from bridge.dialects.wip.module_settings import Request
 from bridge.dialects.wip.module_socket import ModuleSocket
 from bridge.dialects.wip.module_state import Module
 from bridge.dialects.wip.module_visit import Visit
 from bridge.dialects.wip.module_writer import ModuleWriter
+from bridge.model import HostSettings
 from bridge.network import Network, NetworkError
-from bridge.ports import Port
+from bridge.ports import Port, Wire
 from bridge.session import Upstream
 from bridge.tables import Command, Profile
 from bridge.trace import Lane, Trace
 from bridge.wire.grammar import ArgumentError, Form
 
 log = structlog.get_logger("bridge.wip.module")
+
+DEFAULTS = HostSettings()
 
 _READ = 4096
 
@@ -50,32 +54,37 @@ HOOKS: dict[str, Hook] = {
         module_stack.wipbr,
         module_sockets.wipcreate,
         module_sockets.wipclose,
-        module_sockets.wipopt,
+        module_options.wipopt,
         module_sockets.wipdata,
     )
 }
 
 
 class WipUpstream(Upstream):
-    """Presents a WIP module to a host."""
+    """Presents a WIP module to a host.  Of the host's settings none is about this dialect's module."""
 
-    def __init__(self, port: Port, network: Network, profile: Profile, trace: Trace) -> None:
+    def __init__(self, port: Port, network: Network, profile: Profile, trace: Trace, settings: HostSettings = DEFAULTS) -> None:
         self.counters = Counter()
-        self._port = port
         self._profile = profile
         self._trace = trace
-        self._writer = ModuleWriter(port, trace, self.counters)
+        self._port = HostLine(port, Wire(str(profile.value["module_dtr"].value)), self.counters, self._dtr_off)
+        self._writer = ModuleWriter(self._port, trace, self.counters)
         self._module = Module(network, profile, self._writer, trace, self.counters)
         self._module.reboot = lambda: self._module.spawn(self.reboot)
         self._reader = CommandReader(profile.number("module_line_room"))
         self._visit: Visit | None = None
         self._booting = False
         self._boots = 0
+        self._drops = 0  # of DTR, where that means something
+        self._hearing = trio.CancelScope()
+        self._left: Callable[[Visit | None], None] | None = None  # DTR is off: what is to be done when all is heard
         self._listening = trio.Event()
 
     async def module_to_host(self) -> None:
         """See Upstream."""
-        await self._module.run(self._listening.set)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._port.run)
+            await self._module.run(self._listening.set)
 
     async def host_to_module(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See Upstream."""
@@ -84,7 +93,9 @@ class WipUpstream(Upstream):
         while True:
             visit = self._visit
             if visit is not None and visit.over:
-                visit = self._visit = None
+                if self._left is not None:
+                    self._left(visit)
+                visit = self._visit = self._left = None
             if visit is None:
                 await self._typed(await self._port.receive(_READ))
             else:
@@ -113,6 +124,33 @@ class WipUpstream(Upstream):
         level = self._module.settings["WIND"][0]
         if isinstance(level, int) and level & self._profile.number("module_wind_ready"):
             self._module.urc(f"+WIND: {self._profile.number('module_wind_ready')}")
+
+    def _dtr_off(self) -> None:
+        """What ``&D`` makes of it (Multi-Tech S000478 p.29-30): 0 nothing, 1 command state, 2 everything is closed."""
+        level = self._module.settings["&D"]
+        if level == (0,):
+            return
+        self._drops += 1
+        self.counters["dtr-off"] += 1
+        self._trace.note("dtr-off", f"&D{level[0]}")
+        leave = self._leave if level == (1,) else self._hang_up
+        if self._visit is None or self._visit.over:
+            leave(self._visit)
+            return
+        # What the host sent before it is payload, and may still be on its way to us.
+        self._left = leave
+        self._hearing.deadline = trio.current_time() + self._profile.seconds("module_dtr_settle")
+        self._visit.socket.ring()
+
+    @staticmethod
+    def _leave(visit: Visit | None) -> None:
+        if visit is not None:
+            visit.leave()
+
+    def _hang_up(self, visit: Visit | None) -> None:
+        if visit is not None:
+            visit.abandon()
+        self._module.hang_up()
 
     # -- command state
 
@@ -161,8 +199,7 @@ class WipUpstream(Upstream):
         if boots != self._boots:
             return b""  # reset while it ran: nobody answers
         if connect is not None:
-            await self._map(connect, bytes(answer), rest)
-            return b""
+            return await self._map(connect, bytes(answer), rest)
         written = self._writer.post(bytes(answer + final))
         for act in after:
             act()
@@ -184,6 +221,7 @@ class WipUpstream(Upstream):
             except (Refused, SyntaxProblem):
                 raise
             except NetworkError as error:
+                self._trace.note("refused", f"{call.name}: {error}")
                 raise Refused(self._module.number_of(error.condition)) from None
             except Exception:
                 self.counters["crashes"] += 1
@@ -208,44 +246,50 @@ class WipUpstream(Upstream):
 
     # -- data mode
 
-    async def _map(self, socket: ModuleSocket, answer: bytes, early: bytes) -> None:
-        """CONNECT.  An LF that still belongs to the command comes before it; what else does is data already."""
+    async def _map(self, socket: ModuleSocket, answer: bytes, early: bytes) -> bytes:
+        """CONNECT.  An LF that still belongs to the command comes before it; what else does is data already.
+
+        Returns what of it is typed all the same, because the bytes before ended the data mode.
+        """
+        drops, boots = self._drops, self._boots
         with trio.move_on_after(self._profile.seconds("module_connect")):
             while len(early) < _READ:
                 early += await self._port.receive(_READ)
         early = early.removeprefix(b"\n")
-        if self._module.sockets.get(socket.index) is not socket:
-            return  # the module was reset in the meantime
+        if boots != self._boots:
+            return b""
+        if drops != self._drops:  # the host dropped DTR: it does not want the data mode any more
+            self._writer.post(answer + reply.result("NO CARRIER", self._module.settings))
+            return early
         self._reader.forget_end()
         visit = self._visit = Visit(self._module, socket)
         self._writer.post(answer + reply.result("CONNECT", self._module.settings), "connect")
         visit.begin()
-        if early:
-            self._sent(visit, early)
+        return self._sent(visit, early) if early else b""
 
     async def _glued(self, visit: Visit) -> None:
-        """Hear the next bytes of a mapped host, or the end of a guard."""
+        """Hear the next bytes of a mapped host, the end of a guard, or that it dropped DTR."""
         room = visit.socket.transmit_room()
-        if room == 0:
+        if room == 0 and self._left is None:
             # Not reading is our CTS.
             await visit.socket.changed()
             visit.guard.listen_again(trio.current_time())
             return
         data = b""
-        with trio.move_on_at(visit.guard.deadline):
-            data = await self._port.receive(min(room, _READ))
+        until = visit.guard.deadline if self._left is None else trio.current_time() + self._profile.seconds("module_dtr_settle")
+        with trio.CancelScope(deadline=until) as self._hearing:
+            if room:
+                data = await self._port.receive(min(room, _READ))
         if visit.over:
             # The peer ended it while we listened: what the host goes on sending is typed.
             await self._typed(data)
         elif data:
-            self._sent(visit, data)
+            await self._typed(self._sent(visit, data))
+        elif self._left is not None:
+            self._left(visit)
         else:
-            payload = visit.guard.expire()
-            if payload is None:
-                visit.escape()
-            else:
-                visit.socket.put(payload)
+            visit.guard_over()
 
-    def _sent(self, visit: Visit, data: bytes) -> None:
+    def _sent(self, visit: Visit, data: bytes) -> bytes:
         self._trace.payload(Lane.FROM_HOST, data, "data")
-        visit.socket.put(visit.guard.feed(data, trio.current_time()))
+        return visit.heard(data)

@@ -1,0 +1,119 @@
+"""Having a socket made: the dialogue, the wait for its outcome, and nothing left behind where it is given up."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+
+from bridge.dialects.wip.arbiter import Arbiter
+from bridge.dialects.wip.modem import Modem
+from bridge.dialects.wip.registry import Registry
+from bridge.dialects.wip.sockets import Socket
+from bridge.dialects.wip.trouble import ModemError, ModemLost
+from bridge.model import Condition
+from bridge.network import NetworkError
+from bridge.tables import Profile
+from bridge.trace import Trace
+
+Work = Callable[[], Awaitable[None]]  # a dialogue for the driver's task
+
+_NAME = re.compile(r"[A-Za-z0-9._:-]+")
+
+
+def dotted(host: str) -> bool:
+    """Whether it is an IPv4 address."""
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def check_argument(profile: Profile, host: str, port: int) -> None:
+    """No argument of a host may ever become a second command or a broken string on the module's wire."""
+    if not _NAME.fullmatch(host) or len(host) > profile.number("host_length"):
+        raise NetworkError(Condition.BAD_ARGUMENT, "a name this modem cannot carry")
+    if not 0 < port < 65536:
+        raise NetworkError(Condition.BAD_ARGUMENT, "port")
+
+
+class Creator:
+    """Creates sockets."""
+
+    def __init__(self, modem: Modem, profile: Profile, trace: Trace, arbiter: Arbiter, sockets: Registry) -> None:
+        self._modem = modem
+        self._profile = profile
+        self._trace = trace
+        self._arbiter = arbiter
+        self._sockets = sockets
+
+    async def open(
+        self,
+        socket: Socket,
+        limit: float,
+        work: Work,
+        then: Work | None = None,
+    ) -> None:
+        """In the caller's task: take the index, have ``work`` done, wait for the outcome, do ``then``.
+
+        Raises NetworkError, ``connect-timeout`` after ``limit`` seconds.  However it ends early, the arbiter closes what
+        the modem may hold, and a late success is nobody's.
+        """
+        self._sockets.add(socket)
+        try:
+            with trio.move_on_after(limit) as timer:
+                await self._arbiter.jobs.ask(work)
+                await socket.answered.wait()
+                if socket.failure is not None:
+                    raise NetworkError(socket.failure, socket.detail)
+                if then is not None:
+                    await then()
+            if timer.cancelled_caught:
+                raise NetworkError(Condition.CONNECT_TIMEOUT, "no URC")
+        except BaseException as error:
+            self.abandon(socket)
+            if isinstance(error, ModemError):
+                condition = self._profile.condition_of(error.code, "WIPCREATE")
+                raise NetworkError(condition, f"create refused: {error.code}") from None
+            raise
+
+    def abandon(self, socket: Socket) -> None:
+        """Nothing is left behind."""
+        socket.end(Condition.ABORTED)
+        if not socket.asked:
+            self._sockets.free(socket)
+        self._modem.wake.set()
+
+    def work(self, socket: Socket, template: str, **arguments: object) -> Work:
+        """The dialogue of a create, for the driver's task."""
+        return partial(self._create, socket, template, arguments)
+
+    async def _create(self, socket: Socket, template: str, arguments: dict[str, object]) -> None:
+        """One retry where the modem holds something under this index that we do not know of."""
+        socket.asked = True
+        for last in (False, True):
+            try:
+                await self._modem.command(template, socket.was_created, index=socket.index, **arguments)
+            except ModemError as error:
+                self._arbiter.check()  # an echo of the command says more than its refusal
+                condition = self._profile.condition_of(error.code, "WIPCREATE")
+                if condition is Condition.MODULE_RESET:
+                    raise ModemLost(condition, f"create refused: {error.code}") from None
+                if condition is not Condition.INDEX_IN_USE or last:
+                    raise
+                await self.quietly("close", protocol=socket.protocol, index=socket.index)
+            else:
+                self._arbiter.created()
+                return
+
+    async def quietly(self, template: str, **arguments: object) -> list[bytes]:
+        """In the driver's task: a command whose refusal is an answer too."""
+        try:
+            return await self._modem.command(template, **arguments)
+        except ModemError as error:
+            self._trace.note("refused", f"{template}: {error.code}")
+            return []

@@ -1,0 +1,231 @@
+"""What the modem holds under one (protocol, index), as the driver sees it.
+
+A socket never touches the wire.  It says what it wants (bytes to go out, room for what comes in, to be closed) and the
+driver's task sees to it.  Streams and datagrams differ in what they do with the bytes of a visit, not in how they are
+visited; name lookups and servers are never visited, but they hold an index too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from bridge.model import Condition, Endpoint
+
+UDP, TCP, SERVER = 1, 2, 3  # WIP's protocol numbers
+Key = tuple[int, int]  # (protocol, index) is the identity: 1,7 and 2,7 are two sockets
+
+
+class Outgoing:
+    """The bytes of one send on their way to the wire."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.given = 0  # by the caller
+        self.out = 0  # on the wire
+        self.touched = False  # the wire has begun with it: some bytes may have left, however few are counted yet
+        self.finished = False  # drained and settled
+        self.failed: Condition | None = None  # refused before any byte; the link lives
+        self.wanted = True  # somebody waits for its outcome
+        self.begun = trio.current_time()
+        self._pieces: deque[bytes] = deque()
+        self._waiting = 0
+        self._held = 0
+        self._changed = trio.Event()
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait to go out, without those that wait for what follows them."""
+        return self._waiting - self._held
+
+    @property
+    def waiting(self) -> int:
+        """Bytes given and not on the wire."""
+        return self._waiting
+
+    @property
+    def whole(self) -> bool:
+        """Everything announced is on the wire."""
+        return self.out == self.total
+
+    def give(self, piece: bytes) -> None:
+        """More bytes."""
+        self.given += len(piece)
+        self._pieces.append(piece)
+        self._waiting += len(piece)
+        self._held = 0
+
+    def next_piece(self) -> bytes:
+        """All that waits, in one piece."""
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self.touched = True
+        return data
+
+    def put_back(self, data: bytes, *, held: bool) -> None:
+        """What the wire did not take.  ``held``: it must not be offered again before more bytes follow."""
+        if data:
+            self._pieces.appendleft(data)
+        self._held = len(data) if held and len(self._pieces) <= 1 else 0
+
+    def went_out(self, count: int) -> None:
+        """So many of them are on the wire."""
+        self.out += count
+        self._waiting -= count
+        self.wake()
+
+    def finish(self) -> None:
+        """The modem took it all."""
+        self.finished = True
+        self.wake()
+
+    def drop(self) -> None:
+        """What has not gone out never will."""
+        self._pieces.clear()
+        self._waiting = self._held = 0
+
+    async def changed(self) -> None:
+        """Until something about it is different."""
+        await self._changed.wait()
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+class Socket:
+    """The driver's view of one socket."""
+
+    protocol = 0
+    mode = ""  # the table's value with its data mode
+    own_words: tuple[str, ...] = ()  # what the modem may say in its data mode without the socket having ended
+
+    local: Endpoint | None = None
+    peer: Endpoint | None = None
+    condition: Condition | None = None  # why it ended; None while it lives
+
+    def __init__(self, index: int, want: Callable[[], None]) -> None:
+        self.index = index
+        self.want = want  # wakes the driver
+        self.local_port = 0  # the one we chose or asked for; 0: the modem's affair
+        self.span = range(0)  # of a server: the indexes of what it spawns
+        self.server: Socket | None = None  # the one that spawned it: its range stays reserved while this is open
+        self.asked = False  # a create went out: the modem may hold something under this index
+        self.created = False  # the modem took the create: its URCs belong to this socket, no predecessor's do
+        self.ready = False  # the modem said that it can be used
+        self.answered = trio.Event()  # the create has an outcome: ready, or `failure`
+        self.failure: Condition | None = None
+        self.detail = ""
+        self.fin = False  # the modem said the peer closed; its last bytes may still be in the modem
+        self.unpolled = False  # fin seen, and nobody has asked since what is left
+        self.closing = False
+        self.again = False  # the modem gave its index away before it said OK to the close: it is closed once more
+        self.freed = trio.Event()  # the modem's index may be used again
+        self.current: Outgoing | None = None
+        self._changed = trio.Event()
+
+    @property
+    def key(self) -> Key:
+        """Its identity."""
+        return self.protocol, self.index
+
+    @property
+    def live(self) -> bool:
+        """It can be used, as far as anybody knows."""
+        return self.ready and self.condition is None
+
+    @property
+    def pending_create(self) -> bool:
+        """A create whose outcome is only heard in command state."""
+        return self.created and not self.ready and self.condition is None
+
+    # --- what the modem says ---
+
+    def was_created(self) -> None:
+        """The modem took the create.  Called while its OK is read: what follows in the same read is ours."""
+        self.created = True
+
+    def got_ready(self) -> None:
+        """The modem said that it can be used."""
+        self.ready = True
+        self.answered.set()
+
+    def refuse(self, condition: Condition, detail: str) -> None:
+        """The modem said that it cannot be had."""
+        if not self.answered.is_set():
+            self.failure, self.detail = condition, detail
+            self.answered.set()
+
+    def announce(self, count: int, source: Endpoint | None) -> None:
+        """The modem holds bytes for it."""
+
+    def forget_announced(self) -> None:
+        """The modem is about to be asked what it holds."""
+
+    def end(self, condition: Condition) -> None:
+        """It is over; the first reason stays."""
+        if self.condition is None:
+            self.condition = condition
+            self.refuse(condition, "")
+            if self.current is not None:
+                self.current.wake()
+            self.wake()
+
+    # --- visits ---
+
+    @property
+    def announced(self) -> int:
+        """Bytes the modem is known to hold."""
+        return 0
+
+    @property
+    def buffered(self) -> int:
+        """Bytes in our buffer."""
+        return 0
+
+    @property
+    def wants_in(self) -> bool:
+        """The modem holds something for it, and there is room here."""
+        return False
+
+    @property
+    def wants_out(self) -> bool:
+        """A send has something for the wire."""
+        return self.current is not None and bool(self.current.pending)
+
+    @property
+    def no_room(self) -> bool:
+        """A visit could pull in more than there is room for, so not even a send may begin one."""
+        return False
+
+    @property
+    def full(self) -> bool:
+        """A visit must end, because it pulls in what there is no room for."""
+        return False
+
+    @property
+    def work(self) -> bool:
+        """A visit would be of use."""
+        return self.live and not self.no_room and (self.wants_out or self.wants_in)
+
+    def deliver(self, data: bytes) -> None:
+        """Bytes of a visit."""
+
+    def taken(self) -> None:
+        """The modem took the send that went out."""
+        if self.current is not None:
+            self.current.finish()
+
+    def idle(self) -> None:
+        """Nothing came for a while in a visit: what has an end of its own is whole."""
+
+    def left(self) -> None:
+        """The visit is over, and the modem was in data mode to its end."""
+
+    def wake(self) -> None:
+        """Let whoever waits look again."""
+        self._changed.set()
+        self._changed = trio.Event()
