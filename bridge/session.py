@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from bridge.ports import Port
+from bridge.ports import Port, PortLost
 from bridge.trace import Lane, Trace
 
 if TYPE_CHECKING:
@@ -68,12 +68,26 @@ def _shown(message: _Message, data: bytes) -> bytes:
     return message.shown if isinstance(message.shown, bytes) else message.shown(data)
 
 
+class Gate:
+    """Shut: no URC passes.  Several may be shut at a time; `HostWriter.void` opens them all."""
+
+    def __init__(self, writer: HostWriter) -> None:
+        self._writer = writer
+
+    def open(self, after: float = 0.0) -> None:
+        """URCs pass again, at the earliest ``after`` seconds from now.  Again, or after `void`: without effect."""
+        self._writer.opened(self, after)
+
+
 class HostWriter:
-    """The one writer of a host's wire.  A message is written whole.
+    """The one writer of a host's wire.  A message is written whole, but for a reset or a lost port.
 
     Answers, echo and busy replies go out in the order they were given; URCs wait behind them, in their own order,
     and only pass while the gate is open.  A URC is rendered at the moment it is written, so that it tells the truth
     of that moment: ids are allocated and freed inside ``render``, with nothing else running.
+
+    Where the port is lost and ``reopens``, what is to be written is dropped and counted, and nobody waits for it: the
+    one who reads the port notices the loss and knows what to do about it.
     """
 
     def __init__(self, port: Port, trace: Trace, counters: Counter[str]) -> None:
@@ -83,7 +97,8 @@ class HostWriter:
         self._direct: deque[_Message] = deque()
         self._urcs: deque[_Message] = deque()
         self._aside = 0
-        self._shut = 0
+        self._gates: set[Gate] = set()
+        self._writing = trio.CancelScope()
         self._quiet_until = 0.0
         self._wake = trio.Event()
 
@@ -92,15 +107,33 @@ class HostWriter:
         """Answers, echo and busy replies that wait because the host does not read."""
         return len(self._direct)
 
-    def shut(self) -> None:
-        """No URC passes from here on; nests."""
-        self._shut += 1
+    def shut(self) -> Gate:
+        """No URC passes from here on, until this gate and all others are open."""
+        gate = Gate(self)
+        self._gates.add(gate)
+        return gate
 
-    def open(self, after: float = 0.0) -> None:
-        """URCs pass again, at the earliest ``after`` seconds from now."""
-        self._shut -= 1
+    def opened(self, gate: Gate, after: float) -> None:
+        """For `Gate.open`."""
+        if gate not in self._gates:
+            return
+        self._gates.remove(gate)
         self._quiet_until = max(self._quiet_until, trio.current_time() + after)
         self._wake.set()
+
+    def void(self, *, answers: bool) -> None:
+        """The module was reset: what waits to be said is not said, nobody waits for it, and every gate is open.
+
+        ``answers``: not even the answers, and the message that is being written is cut.  Otherwise URCs alone.
+        """
+        lanes = [self._urcs, self._direct] if answers else [self._urcs]
+        for lane in lanes:
+            while lane:
+                lane.popleft().written.set()
+        if answers:
+            self._aside = 0
+            self._writing.cancel()
+        self._gates.clear()
 
     def aside(self, data: bytes, rule: str = "busy") -> bool:
         """Echo or a busy reply: never waits; False where it had to be dropped (the host does not read)."""
@@ -168,21 +201,34 @@ class HostWriter:
         self._wake.set()
 
     async def run(self) -> None:
-        """Write for ever.  Raises PortLost."""
+        """Write for ever.  Raises PortLost where the port never comes back."""
         while True:
             message = await self._next()
             data = message.render()
             if data:
                 self._trace.line(Lane.TO_HOST, _shown(message, data), message.rule)
-                await self._port.send(data)
+                await self._send(data)
             message.written.set()
+
+    async def _send(self, data: bytes) -> None:
+        before = self._port.sent
+        try:
+            with trio.CancelScope() as self._writing:
+                await self._port.send(data)
+        except PortLost:
+            if not self._port.reopens:
+                raise
+            self._counters["port-lost-dropped"] += 1
+            self._trace.note("port lost", f"{len(data)} bytes were to be written")
+        if self._writing.cancelled_caught:
+            self._trace.note("cut", f"{self._port.sent - before} of {len(data)} bytes were written")
 
     async def _next(self) -> _Message:
         while True:
             if self._direct:
                 return self._direct.popleft()
             wait = math.inf
-            if self._urcs and not self._shut:
+            if self._urcs and not self._gates:
                 wait = self._quiet_until - trio.current_time()
                 if wait <= 0:
                     return self._urcs.popleft()

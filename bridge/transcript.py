@@ -21,6 +21,7 @@ import trio
 import trio.testing
 
 from bridge import dialects, tables
+from bridge.model import HostSettings
 from bridge.network import Network
 from bridge.ports import Port, PortLost
 from bridge.ports.memory import MemoryPort, line
@@ -137,7 +138,7 @@ def makers_of(script: Script) -> Makers:
 
 def _upstream_maker(kind: Any, table: tables.Profile) -> Callable[[Port, Network, Trace], Upstream]:
     def make(port: Port, network: Network, trace: Trace) -> Upstream:
-        made: Upstream = kind(port, network, table, trace)
+        made: Upstream = kind(port, network, table, trace, HostSettings(announce=False))
         return made
 
     return make

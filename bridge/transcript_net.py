@@ -4,11 +4,20 @@ r"""The ``net`` lane for an upstream alone: a Network whose every answer stands 
 
     net    < attach name                  net    > done           | failed CONDITION
     net    < open 192.0.2.1 80            net    > link 1         | failed CONDITION
-    net    < send 1 hello                 net    > sent 1         | send-failed 1 CONDITION
+    net    < datagram 192.0.2.1 53 port=5000 peers=last       (a peer nobody named: none 0)
+                                          net    > link 1         | failed CONDITION
+    net    < listen 80 room 5             net    > done           | failed CONDITION
+    net    < unlisten 80                  net    > done
+    net    < send 1 hello                 net    > sent 1         | send-failed 1 CONDITION | failed CONDITION
+    net    < send 1 to 192.0.2.1 53 hello
     net    < resolve name                 net    > address IP     | failed CONDITION
+    net    < ping name                    net    > echo MILLISECONDS | failed CONDITION
     net    < close 1                      net    > closed 1
     net    < detach | reset               net    > done
                                           net    > data 1 hello, peer-closed 1, ended 1 CONDITION,
+                                                 > datagram-in 1 192.0.2.1 53 hello (it is the peer from now on),
+                                                 > datagram-cut 1 192.0.2.1 53 hel,
+                                                 > accept 2 10.0.0.9 40000, server-ended CONDITION,
                                                  > up ADDRESS, down CAUSE, restarted
     net    < cancelled open, abort 1      (nothing to answer)
 """
@@ -20,22 +29,35 @@ from collections.abc import Callable
 
 import trio
 
-from bridge.model import Capability, Condition, Delivered, Endpoint, Limits, Login, Phase, State
-from bridge.network import LinkLost, Network, NetworkError, Sending, StateBox, StreamLink
+from bridge.model import Capability, Condition, Datagram, Endpoint, Limits, Login, Peers, Phase, State
+from bridge.network import DatagramLink, Listener, Network, NetworkError, StateBox, StreamLink
+from bridge.transcript_sockets import ScriptedDatagramLink, ScriptedLink, ScriptedListener
 
 Tell = Callable[[bytes], None]
+
+# The calls that an answer may be for; where none is named: any.
+_ANSWERS = {
+    "link": {"open", "datagram"},
+    "address": {"resolve"},
+    "echo": {"ping"},
+    "sent": {"send"},
+    "send-failed": {"send"},
+    "closed": {"close"},
+}
 
 
 class ScriptedNetwork(Network):
     """A Network whose every answer stands in the script.  It is up from the start, at 192.0.2.100."""
 
-    limits = Limits(5, 0, 8192, frozenset({Capability.TCP, Capability.RESOLVE, Capability.KEEPALIVE}))
+    limits = Limits(5, 5, 8192, frozenset(Capability) - {Capability.TLS, Capability.HALF_CLOSE}, datagram_size=1472)
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._box = StateBox()
         self._box.change(Phase.UP, address="192.0.2.100")
         self._links: dict[int, ScriptedLink] = {}
+        self._sockets: dict[int, ScriptedDatagramLink] = {}
+        self._listener: ScriptedListener | None = None
         self._asked: deque[tuple[str, _Answer]] = deque()
 
     def say(self, text: bytes) -> None:
@@ -52,22 +74,41 @@ class ScriptedNetwork(Network):
             case b"data":
                 number, _, data = rest.partition(b" ")
                 self._links[int(number)].arrive(data)
+            case b"datagram-in" | b"datagram-cut":
+                number, host, port, data = rest.split(b" ", 3)
+                socket = self._sockets[int(number)]
+                source = Endpoint(host.decode(), int(port))
+                if verb == b"datagram-in":
+                    socket.peer = source
+                socket.arrive(Datagram(data, source, cut=verb == b"datagram-cut"))
+            case b"accept":
+                self._accept(*word.split(" "))
+            case b"server-ended" if self._listener is not None:
+                self._listener.end(Condition(word))
             case b"peer-closed":
                 self._links[int(word)].end(Condition.PEER_CLOSED)
             case b"ended":
                 number, _, cause = rest.partition(b" ")
-                self._links[int(number)].end(Condition(cause.decode()))
-            case b"done" | b"link" | b"address" | b"failed" | b"sent" | b"send-failed" | b"closed":
+                links: dict[int, ScriptedLink | ScriptedDatagramLink] = {**self._links, **self._sockets}
+                links[int(number)].end(Condition(cause.decode()))
+            case b"done" | b"link" | b"address" | b"echo" | b"failed" | b"sent" | b"send-failed" | b"closed":
                 self._answer(verb.decode(), word)
             case _:
                 raise ValueError(f"unknown answer {verb.decode('latin-1')!r}")
 
+    def _accept(self, number: str, host: str, port: str) -> None:
+        if self._listener is None:
+            raise LookupError("there is no server")
+        link = self._links[int(number)] = ScriptedLink(self, int(number))
+        link.peer, link.local = Endpoint(host, int(port)), self._listener.local
+        self._listener.arrive(link)
+
     def _answer(self, verb: str, word: str) -> None:
-        wants = {"link": "open", "address": "resolve", "sent": "send", "send-failed": "send", "closed": "close"}.get(verb)
-        number = word.split(" ", maxsplit=1)[0] if wants in {"send", "close"} else ""
+        wants = _ANSWERS.get(verb)
+        number = word.split(" ", maxsplit=1)[0] if verb in {"sent", "send-failed", "closed"} else ""
         for call in self._asked:
             name = call[0].split(" ")
-            if (wants is None or name[0] == wants) and (not number or name[1:2] == [number]):
+            if (wants is None or name[0] in wants) and (not number or name[1:2] == [number]):
                 self._asked.remove(call)
                 call[1].give(verb, word)
                 return
@@ -126,6 +167,28 @@ class ScriptedNetwork(Network):
         link.local = Endpoint("192.0.2.100", 50000 + int(number))
         return link
 
+    async def open_datagram(self, peer: Endpoint | None, *, local_port: int = 0, peers: Peers = Peers.FIXED) -> DatagramLink:
+        """See Network."""
+        call = f"datagram {peer.host} {peer.port}" if peer is not None else "datagram none 0"
+        options = (f" port={local_port}" if local_port else "") + (f" peers={peers}" if peers is not Peers.FIXED else "")
+        _, number = await self.ask(call + options)
+        link = self._sockets[int(number)] = ScriptedDatagramLink(self, int(number))
+        link.peer = peer
+        link.local = Endpoint("192.0.2.100", local_port or 50000 + int(number))
+        return link
+
+    async def listen(self, port: int, *, room: int) -> Listener:
+        """See Network."""
+        await self.ask(f"listen {port} room {room}")
+        self._listener = ScriptedListener(self, port)
+        return self._listener
+
+    async def ping(self, host: str, limit: float) -> float:
+        """See Network."""
+        with trio.move_on_after(limit):
+            return int((await self.ask(f"ping {host}"))[1]) / 1000
+        raise NetworkError(Condition.CONNECT_TIMEOUT, host)
+
     async def resolve(self, name: str) -> str:
         """See Network."""
         return (await self.ask(f"resolve {name}"))[1]
@@ -145,92 +208,3 @@ class _Answer:
     async def wait(self) -> tuple[str, str]:
         await self._event.wait()
         return self._value
-
-
-class ScriptedLink(StreamLink):
-    """A link of a ScriptedNetwork."""
-
-    def __init__(self, network: ScriptedNetwork, number: int) -> None:
-        self.network = network
-        self.number = number
-        self._data = bytearray()
-        self._ended = False
-        self._change = trio.Event()
-
-    def arrive(self, data: bytes) -> None:
-        """Bytes from the peer."""
-        self._data += data
-        self._changed()
-
-    def end(self, condition: Condition) -> None:
-        """The link ends, after what has arrived."""
-        self.condition = self.condition or condition
-        self._ended = True
-        self._changed()
-
-    def _changed(self) -> None:
-        self._change.set()
-        self._change = trio.Event()
-
-    def sending(self, total: int) -> Sending:
-        """See StreamLink."""
-        return _ScriptedSending(self, total)
-
-    def waiting(self) -> int:
-        """See StreamLink."""
-        return len(self._data)
-
-    async def wait_readable(self) -> int:
-        """See StreamLink."""
-        await trio.lowlevel.checkpoint()
-        while not self._data and not self._ended:
-            await self._change.wait()
-        return len(self._data)
-
-    async def fetch(self) -> int:
-        """See StreamLink."""
-        await trio.lowlevel.checkpoint()
-        return len(self._data)
-
-    def take(self, most: int) -> bytes:
-        """See StreamLink."""
-        data = bytes(self._data[:most])
-        del self._data[:most]
-        return data
-
-    async def aclose(self) -> None:
-        """See StreamLink."""
-        if self.condition is not Condition.LINK_CLOSED:
-            self.end(Condition.LINK_CLOSED)
-            await self.network.ask(f"close {self.number}")
-
-
-class _ScriptedSending(Sending):
-    def __init__(self, link: ScriptedLink, total: int) -> None:
-        self._link = link
-        self._total = total
-        self._data = bytearray()
-
-    async def write(self, piece: bytes) -> None:
-        await trio.lowlevel.checkpoint()
-        if self._link.condition is not None:
-            raise LinkLost(self._link.condition, Delivered.NONE)
-        self._data += piece
-        if len(self._data) > self._total:
-            raise ValueError("more than was announced")
-
-    async def commit(self) -> None:
-        if len(self._data) != self._total:
-            raise ValueError("less than was announced")
-        verb, word = await self._link.network.ask(f"send {self._link.number}", bytes(self._data))
-        self._done = True
-        if verb == "send-failed":
-            condition = Condition(word.split(" ")[-1])
-            self._link.end(condition)
-            raise LinkLost(condition, Delivered.UNKNOWN)
-
-    def abort(self) -> None:
-        if not self._done and self._data:
-            self._done = True
-            self._link.network.tell(f"abort {self._link.number}")
-            self._link.end(Condition.ABORTED)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bridge import tables
 from bridge.dialects.esp_at.lines import LineReader, Mask, Piece
 from bridge.dialects.esp_at.upstream import EspAtUpstream
-from bridge.model import Condition, Phase
+from bridge.model import Condition, HostSettings, Phase
 from bridge.network import LinkLost, NetworkError
 from bridge.ports.memory import line
 from bridge.session import run_session
@@ -69,11 +69,12 @@ class Host:
 
 
 @contextlib.asynccontextmanager
-async def bridge(network=None, **options):
+async def bridge(network=None, *, profile="", **options):
     network = network or FakeNetwork()
     near, far = line("host")
     records = []
-    upstream = EspAtUpstream(near, network, tables.load("esp-at"), Trace(records.append), **options)
+    settings = HostSettings(**({"announce": False} | options))
+    upstream = EspAtUpstream(near, network, tables.load("esp-at", profile), Trace(records.append), settings)
     async with trio.open_nursery() as nursery:
         host = Host(far, network, upstream, records)
         nursery.start_soon(host.listen)
@@ -134,10 +135,10 @@ FRESH = [
     ("AT+CIPSEND=4", ERROR),
     ("AT+CIPCLOSE", ERROR),
     ("AT+CIPCLOSE=0", ERROR),
-    ("AT+UART_CUR=115200,8,1,0,0", ERROR),
+    ("AT+UART_CUR=115200,8,1,0,0", OK),
     ("AT+CIPSSLSIZE=4096", ERROR),
-    ("AT+SYSSTORE?", ERROR),
-    ("AT+SYSSTORE=0", ERROR),
+    ("AT+SYSSTORE?", b"+SYSSTORE:1\r\n" + OK),
+    ("AT+SYSSTORE=0", OK),
     ("AT+CWJAP_CUR?", ERROR),
     ("AT+NOSUCH", ERROR),
     ("AT+ATE0", ERROR),
@@ -252,7 +253,7 @@ async def test_multiple_connection_mode(autojump_clock):
         '"TCP","host",80,1,"9.9.9.9"',
         '"TCP","host",80,1,"",5,6',
         '"TCP",host,80',
-        '"UDP","host",80',
+        '"UDP","host",80,5000,3',
         '"SSL","host",443',
         "",
     ],

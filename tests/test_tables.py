@@ -49,6 +49,81 @@ def test_profiles_inherit_and_a_circle_is_refused():
         tables.parse(text.replace('title = "P"', 'extends = "q"'), "f")
 
 
+ROW = 'disposition = "answered"\nwhy = "w"\nquery = true\nsource = "s"\n'
+LAYERS = [
+    ('[command.A]\nsame = "B"\nsource = "s"\n', "command.A.same: 'B'"),
+    ('[command.A]\nsame = "A"\nsource = "s"\n', "command.A.same: 'A'"),
+    (f'[command.C]\n{ROW}[command.B]\nsame = "C"\nsource = "s"\n[command.A]\nsame = "B"\nsource = "s"\n', "command.A.same: 'B'"),
+    (f'[command.A]\n{ROW}[absent.x]\ncommands = ["A"]\nwhy = "w"\nsource = "s"\n', "absent.x: 'A'"),
+    ('[absent.x]\ncommands = ["A"]\nsource = "s"\n', "absent.x: commands, why and source"),
+    ('[absent.x]\ncommands = ["A"]\nwhy = "w"\nsource = "s"\nhook = "h"\n', "absent.x: commands, why and source"),
+    ('[absent.x]\ncommands = ["A"]\nwhy = ""\nsource = "s"\n', "command.A.why"),
+    ("absent = 3\n", "absent: expected a table"),
+    ("command = 3\n", "command: expected a table"),
+    ("[command]\nA = 3\n", "A: expected a table"),
+]
+
+
+@pytest.mark.parametrize(("rows", "said"), LAYERS, ids=range(len(LAYERS)))
+def test_layers_that_do_not_fit_are_named(rows, said):
+    text = rows + HEAD if rows.startswith(("absent =", "command =")) else HEAD + rows
+    with pytest.raises(tables.TableError) as refused:
+        tables.parse(text, "mappings/x.toml")
+    assert said in str(refused.value)
+
+
+def test_a_profile_takes_commands_away_and_brings_others():
+    text = (
+        HEAD
+        + f'[command.A]\n{ROW}set = ["password:str", "n:int(0..1)"]\nsecret = ["password"]\nhook = "h"\n'
+        + '[command.B]\ndisposition = "refused"\nwhy = "old"\nsource = "s"\n'
+        + '[profile.q]\nextends = "p"\n[profile.q.absent.x]\ncommands = ["A", "Z"]\nwhy = "gone"\nsource = "t"\n'
+        + f'[profile.q.command.B]\n{ROW}[profile.q.command.C]\nsame = "B"\nsource = "u"\nexecute = true\n'
+        + '[profile.r]\nextends = "q"\n[profile.r.command.A]\ndisposition = "answered"\nwhy = "w"\nexecute = true\nsource = "v"\n'
+        + '[profile.r.command.B]\nnote = "n"\n'
+    )
+    old, new, last = (tables.parse(text, "f", name) for name in "pqr")
+    assert old.command["A"].hook == "h"
+    assert old.command["B"].disposition == "refused"
+    assert "C" not in old.command
+    gone = new.command["A"]
+    assert (gone.disposition, gone.why, gone.hook, gone.set, gone.source) == ("refused", "gone", "", None, "t")
+    assert gone.secret == ("password",)  # hosts type it all the same
+    assert new.command["Z"].disposition == "refused"
+    assert new.command["B"].query
+    assert (new.command["C"].query, new.command["C"].execute, new.command["C"].source) == (True, True, "u")
+    assert (last.command["A"].set, last.command["A"].execute, last.command["A"].secret) == (None, True, ())
+    assert (last.command["B"].query, last.command["B"].note, last.command["C"].note) == (True, "n", "n")
+
+
+def test_the_most_specific_refusal_wins_and_of_equals_the_later():
+    def row(text, condition="*", **keys):
+        narrowed = "".join(f'{key} = "{value}"\n' for key, value in keys.items())
+        return f'[[refusal]]\ncondition = "{condition}"\ntext = "{text}"\nsource = "s"\n{narrowed}'
+
+    rows = [
+        row("any"),
+        row("at work", during="C"),
+        row("at once", before="C"),
+        row("about x", before="C", about="x"),
+        row("too long", "too-long"),
+        row("too long at once", "too-long", before="C"),
+        row("first", "wrong-state"),
+        row("second", "wrong-state"),
+    ]
+    for text in (HEAD + "".join(rows), HEAD + "".join(rows[:6][::-1] + rows[6:])):
+        said = tables.parse(text, "f").refusal_of
+        assert said(Condition.NOT_SUPPORTED) == "any"
+        assert said(Condition.NOT_SUPPORTED, "D", "", "x") == "any"
+        assert said(Condition.NOT_SUPPORTED, "C", "", "x") == "at work"
+        assert said(Condition.NOT_SUPPORTED, "", "C") == "at once"
+        assert said(Condition.NOT_SUPPORTED, "", "C", "y") == "at once"
+        assert said(Condition.NOT_SUPPORTED, "", "C", "x") == "about x"
+        assert said(Condition.TOO_LONG, "C") == "too long"
+        assert said(Condition.TOO_LONG, "", "C", "x") == "too long at once"
+        assert said(Condition.WRONG_STATE) == "second"
+
+
 def test_the_most_specific_error_row_wins():
     rows = "".join(
         f'[[error]]\ncode = 831\ncondition = "{condition}"\nsource = "s"\n{more}\n'

@@ -1,8 +1,8 @@
-"""What a host types, sans I/O: command lines, counted payload, and what of a line may be shown.
+r"""What a host types, sans I/O: command lines, payload, and what of a line may be shown.
 
-A reader has three ways to take a byte: into the command line, into an announced payload (counted, never scanned), or
-away (the rest of a line that was longer than a module's buffer).  The caller switches between two events, so the
-result does not depend on how the bytes were cut.
+A reader has four ways to take a byte: into the command line, into an announced payload (counted, never scanned), into
+one that may also end with ``\0`` (AT+CIPSENDEX), or away (the rest of a line that was longer than a module's buffer).
+The caller switches between two events, so the result does not depend on how the bytes were cut.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bridge.tables import Command as Row
 from bridge.wire.grammar import ArgumentError, Form, split
 
 _PLUS = re.compile(r"[Aa][Tt]\+([A-Za-z0-9_]+)(=\?|\?|=(.*))?", re.DOTALL)
+_BACKSLASH, _END = b"\\0"
 _BASIC = re.compile(r"[Aa][Tt]([A-Za-z][0-9]*)?")
 
 
@@ -40,15 +41,25 @@ class LineReader:
         self._longest = longest
         self._buffer = bytearray()
         self._due = 0
+        self._escaped = False
         self._skipping = False
 
     def feed(self, data: bytes) -> None:
         """More bytes from the host."""
         self._buffer += data
 
-    def collect(self, count: int) -> None:
-        """The next ``count`` bytes are payload, whatever they are."""
+    def collect(self, count: int, *, escaped: bool = False) -> None:
+        r"""The next ``count`` bytes are payload, whatever they are.
+
+        ``escaped``: ``\0`` ends it earlier and is no part of it, any other ``\c`` is ``c``; what is counted is what is meant.
+        """
         self._due = count
+        self._escaped = escaped
+
+    def abandon(self) -> None:
+        """No more payload: what comes next is a line."""
+        self._due = 0
+        self._buffer.clear()
 
     def clear(self) -> None:
         """Forget everything, as a reset module does."""
@@ -58,6 +69,8 @@ class LineReader:
 
     def next(self) -> Line | Piece | None:
         """The next event; None: more bytes are needed.  Keeps at most one longest line between two calls."""
+        if self._due and self._escaped:
+            return self._next_escaped()
         if self._due:
             if not self._buffer:
                 return None
@@ -76,6 +89,29 @@ class LineReader:
         too_long = self._skipping or end > self._longest
         self._skipping = False
         return Line(b"" if too_long else raw)
+
+    def _next_escaped(self) -> Piece | None:
+        """A piece without its escapes.  A backslash alone waits for the byte after it, which may be long in coming."""
+        data = bytearray()
+        at = 0
+        while at < len(self._buffer) and len(data) < self._due:
+            byte = self._buffer[at]
+            if byte == _BACKSLASH:
+                if at + 1 == len(self._buffer):
+                    break
+                at += 1
+                byte = self._buffer[at]
+                if byte == _END:
+                    at += 1
+                    self._due = len(data)
+                    break
+            data.append(byte)
+            at += 1
+        if not at:
+            return None
+        del self._buffer[:at]
+        self._due -= len(data)
+        return Piece(bytes(data), self._due)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,17 @@
-"""The module's links as its host sees them: ids 0 to 4, one pump each, exactly one CLOSED."""
+"""The module's links as its host sees them: ids 0 to 4, handed out and freed by one table."""
 
 from __future__ import annotations
 
 import math
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 import trio
 
+from bridge.dialects.esp_at.channels import Channel
 from bridge.model import Endpoint
-from bridge.network import NetworkError, StreamLink
-from bridge.trace import Lane
+from bridge.network import NetworkError
 
 if TYPE_CHECKING:
     from bridge.dialects.esp_at.upstream import EspAtUpstream
@@ -20,6 +20,13 @@ log = structlog.get_logger("bridge.esp-at")
 
 LOST = (NetworkError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
 """All that a link may raise (LinkLost is a BrokenResourceError)."""
+
+
+class Closable(Protocol):
+    """A channel, or what would have become one, or a listener."""
+
+    async def aclose(self) -> None:
+        """Close it and return when that is done."""
 
 
 class LinkState(Enum):
@@ -31,21 +38,63 @@ class LinkState(Enum):
 
 
 class Link:
-    """One connection of the host's, by the id the host gave it (0 in single connection mode)."""
+    """One connection by its id (0 in single connection mode); the channel is there while it is open."""
 
-    def __init__(self, number: int, host: str, port: int) -> None:
+    def __init__(self, number: int, host: str, port: int, *, served: bool = False) -> None:
         self.number = number
         self.host = host
         self.port = port
+        self.served = served  # a client of the host's server
         self.state = LinkState.CONNECTING
-        self.stream: StreamLink | None = None
         self.scope = trio.CancelScope()  # the pump's wait for bytes; never a message that waits for the gate
         self.patience = math.inf  # of one such wait
+        self.announced = 0  # passive mode: bytes that wait and that the host was told of
+        self.unread = False  # passive mode: it was told, and has not asked since
+        self.given_up = False  # what still waits cannot be had any more
+        self.touched = trio.current_time()  # when a byte last went either way
+        self._channel: Channel | None = None
+        self._stirred = trio.Event()
+
+    @property
+    def channel(self) -> Channel:
+        """What is behind it.  Only for a link that is or was open."""
+        assert self._channel is not None
+        return self._channel
+
+    def connected(self, channel: Channel) -> None:
+        """It is there."""
+        self._channel = channel
+        self.state = LinkState.OPEN
+        self.touch()
 
     def expire(self, after: float) -> None:
         """It is lost: what still comes out of it is delivered, until nothing came for ``after`` seconds."""
         self.patience = after
         self.scope.deadline = min(self.scope.deadline, trio.current_time() + after)
+
+    def give_up(self) -> None:
+        """What still waits in it cannot be had: its pump ends."""
+        self.given_up = True
+        self.stir()
+
+    def touch(self) -> None:
+        """A byte went either way."""
+        self.touched = trio.current_time()
+
+    def stir(self) -> None:
+        """The host did something that its pump may wait for."""
+        self._stirred.set()
+        self._stirred = trio.Event()
+
+    async def wait_stirred(self) -> None:
+        """Until then."""
+        await self._stirred.wait()
+
+    def remote(self) -> Endpoint:
+        """The peer as far as it is known without asking; 0.0.0.0 where its address is not."""
+        peer = self._channel.peer if self._channel is not None else None
+        peer = peer or Endpoint(self.host, self.port)
+        return peer if is_address(peer.host) else Endpoint("0.0.0.0", peer.port)
 
 
 class LinkTable:
@@ -56,16 +105,25 @@ class LinkTable:
         self._room = unit.profile.number("links")
         self._links: dict[int, Link] = {}
         self._gone = trio.Event()
-        self.used = False  # one was open since the host joined
+        self.used = False  # a connection was up since the host joined
+        self.passive = False  # the host asks for what has come (AT+CIPRECVMODE)
 
     def __len__(self) -> int:
         return len(self._links)
 
-    def reserve(self, number: int, host: str, port: int) -> Link | None:
+    def free(self) -> int | None:
+        """The lowest free id."""
+        return next((number for number in range(self._room) if number not in self._links), None)
+
+    def numbers(self) -> range:
+        """All ids."""
+        return range(self._room)
+
+    def reserve(self, number: int | None, host: str, port: int, *, served: bool = False) -> Link | None:
         """The id for a link that connects now; None where it is taken or no id."""
-        if not 0 <= number < self._room or number in self._links:
+        if number is None or not 0 <= number < self._room or number in self._links:
             return None
-        link = self._links[number] = Link(number, host, port)
+        link = self._links[number] = Link(number, host, port, served=served)
         return link
 
     def release(self, link: Link) -> None:
@@ -74,11 +132,14 @@ class LinkTable:
             link.state = LinkState.CLOSED
             self._remove(link)
 
-    def open(self, link: Link, stream: StreamLink) -> None:
-        """It is connected; its pump starts when the host was told."""
-        link.stream = stream
-        link.state = LinkState.OPEN
-        self.used = True
+    def open(self, link: Link, channel: Channel) -> bool:
+        """It is connected; its pump starts when the host was told.  False: a reset came first, and it is closed behind."""
+        if link.state is not LinkState.CONNECTING:
+            self.drain(channel)
+            return False
+        link.connected(channel)
+        self.used = self.used or channel.linked or self._unit.profile.number("status_udp") > 0
+        return True
 
     def find(self, number: int) -> Link | None:
         """The open link of an id."""
@@ -89,6 +150,10 @@ class LinkTable:
         """The open links by id."""
         return [self._links[n] for n in sorted(self._links) if self._links[n].state is LinkState.OPEN]
 
+    def reads_passively(self, link: Link) -> bool:
+        """Whether the host asks for what has come on this link.  Some generations tell datagrams whatever it said."""
+        return self.passive and (link.channel.linked or self._unit.profile.number("passive_udp") > 0)
+
     def close(self, link: Link, *, silent: bool = False) -> bytes:
         """Take a link from open to closed: its CLOSED line; ``b''`` where somebody else did.  The module's work drains behind."""
         if link.state is not LinkState.OPEN:
@@ -96,13 +161,20 @@ class LinkTable:
         link.state = LinkState.CLOSED
         self._remove(link)
         link.scope.cancel()
-        assert link.stream is not None
-        self._unit.spawn(self._drain, link.stream)
+        link.stir()
+        self.drain(link.channel)
         return b"" if silent else self._unit.say("closed", id=self.prefix(link))
 
     def close_all(self, *, silent: bool = False) -> bytes:
         """The CLOSED lines of all open links."""
         return b"".join(self.close(link, silent=silent) for link in self.opened())
+
+    def forget(self) -> None:
+        """A reset: every id is free, without a word; what connects now is closed when it is there."""
+        self.close_all(silent=True)
+        for link in list(self._links.values()):
+            self.release(link)
+        self.used = self.passive = False
 
     def prefix(self, link: Link) -> str:
         """``0,`` in multiple connection mode."""
@@ -113,15 +185,21 @@ class LinkTable:
         while self._links:
             await self._gone.wait()
 
+    def drain(self, below: Closable) -> trio.Event:
+        """Close what is below, in the background; the event is set when that is over."""
+        over = trio.Event()
+        self._unit.spawn(self._drain, below, over)
+        return over
+
     def _remove(self, link: Link) -> None:
         del self._links[link.number]
         self._gone.set()
         self._gone = trio.Event()
 
-    async def _drain(self, stream: StreamLink) -> None:
+    async def _drain(self, below: Closable, over: trio.Event) -> None:
         with trio.move_on_after(self._unit.profile.seconds("close")) as scope:
             try:
-                await stream.aclose()
+                await below.aclose()
             except LOST:
                 pass
             except Exception:
@@ -129,69 +207,7 @@ class LinkTable:
         if scope.cancelled_caught:
             self._unit.counters["close-timeouts"] += 1
             log.warning("a link did not close in time")
-
-
-async def pump(unit: EspAtUpstream, link: Link) -> None:
-    """Everything that comes out of a link, then its CLOSED (unless its host closed it)."""
-    try:
-        await _deliver(unit, link)
-    except LOST:
-        pass
-    except Exception:
-        unit.crashed("pump")
-    if link.state is LinkState.OPEN:
-        condition = link.stream.condition if link.stream is not None else None
-        await unit.writer.urc(lambda: unit.links.close(link), rule=f"closed: {condition}")
-
-
-async def _deliver(unit: EspAtUpstream, link: Link) -> None:
-    stream = link.stream
-    assert stream is not None
-    slice_size = unit.profile.number("slice")
-    while link.state is LinkState.OPEN:
-        with trio.move_on_after(link.patience) as link.scope:
-            if not await stream.wait_readable():
-                return
-            while not await stream.fetch():  # noqa: ASYNC110 - the module knew of bytes and gave none; it tells no event
-                await trio.sleep(unit.profile.seconds("fetch_again"))
-            if unit.dinfo and stream.peer is None:
-                await _find_peer(unit, stream)
-        if link.scope.cancelled_caught:
-            return
-        await _deliver_slice(unit, link, stream, slice_size)
-
-
-async def _deliver_slice(unit: EspAtUpstream, link: Link, stream: StreamLink, most: int) -> None:
-    data = b""
-
-    def render() -> bytes | None:
-        nonlocal data
-        if link.state is not LinkState.OPEN or not (data := stream.take(most)):
-            return None
-        return unit.say("ipd", id=unit.links.prefix(link), length=len(data), peer=_peer(unit, link)) + data
-
-    await unit.writer.urc(render, rule="data", shown=lambda sent: sent[: len(sent) - len(data)])
-    if data:
-        unit.trace.payload(Lane.TO_HOST, data)
-
-
-async def _find_peer(unit: EspAtUpstream, stream: StreamLink) -> None:
-    with trio.move_on_after(unit.profile.seconds("endpoints")):
-        _, stream.peer = await stream.find_endpoints()
-
-
-def _peer(unit: EspAtUpstream, link: Link) -> str:
-    if not unit.dinfo:
-        return ""
-    peer = remote(link)
-    return unit.say("ipd_peer", address=peer.host, port=peer.port).decode("latin-1")
-
-
-def remote(link: Link) -> Endpoint:
-    """The peer as far as it is known without asking; 0.0.0.0 where its address is not."""
-    if link.stream is not None and link.stream.peer is not None:
-        return link.stream.peer
-    return Endpoint(link.host if is_address(link.host) else "0.0.0.0", link.port)
+        over.set()
 
 
 def is_address(text: str) -> bool:

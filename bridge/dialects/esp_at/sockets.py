@@ -1,20 +1,19 @@
-"""The hooks of links: connect, send, close, list, resolve."""
+"""The hooks of links that open and send nothing: modes, listings, options, closing; lookup and ping."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bridge.dialects.esp_at.command import Command, Hook, Payload
-from bridge.dialects.esp_at.links import Link, is_address, pump, remote
-from bridge.model import Condition
-from bridge.network import LinkLost
+from bridge.dialects.esp_at.command import Command, Hook
+from bridge.dialects.esp_at.links import Link, is_address
+from bridge.model import Capability, Condition
 from bridge.wire.grammar import Form
 
 if TYPE_CHECKING:
     from bridge.dialects.esp_at.upstream import EspAtUpstream
 
 ALL = 5  # AT+CIPCLOSE=5
+DETAILED = 2  # the bit of AT+SYSMSG
 
 
 def is_name(host: str) -> bool:
@@ -28,8 +27,9 @@ def mux(unit: EspAtUpstream, command: Command) -> None:
         command.ok(unit.say("cipmux", mux=int(unit.mux)))
         return
     wanted = bool(command.number("mux"))
-    if wanted != unit.mux and len(unit.links):
-        command.refuse(Condition.WRONG_STATE, "links are open")
+    if wanted != unit.mux and (len(unit.links) or unit.server.running):
+        what = "server" if unit.server.running else "links"
+        command.refuse(Condition.WRONG_STATE, f"{what} first", about=what)
         return
     unit.mux = wanted
     command.ok()
@@ -38,72 +38,10 @@ def mux(unit: EspAtUpstream, command: Command) -> None:
 def info(unit: EspAtUpstream, command: Command) -> None:
     """AT+CIPDINFO: the peer's address in +IPD."""
     if command.form is Form.QUERY:
-        command.ok(unit.say("cipdinfo", word="true" if unit.dinfo else "false"))
+        command.ok(unit.say("cipdinfo_on" if unit.dinfo else "cipdinfo_off"))
         return
     unit.dinfo = bool(command.number("on"))
     command.ok()
-
-
-def connect(unit: EspAtUpstream, command: Command) -> Coroutine[Any, Any, None] | None:
-    """AT+CIPSTART: refused at once where nothing has to be asked."""
-    number, host, port = command.number("link"), command.string("host"), command.number("port")
-    local = command.string("local")
-    if not is_name(host):
-        command.refuse(Condition.BAD_ARGUMENT, "host name")
-    elif not unit.station.up:
-        command.refuse(Condition.BEARER_UNAVAILABLE, "not joined")
-    elif local and local != unit.network.state.address:
-        command.refuse(Condition.BAD_ARGUMENT, "not our address")
-    elif (link := unit.links.reserve(number, host, port)) is None:
-        command.refuse(Condition.NO_FREE_LINK, "the id is taken or none")
-    else:
-        return _connect(unit, command, link)
-    return None
-
-
-async def _connect(unit: EspAtUpstream, command: Command, link: Link) -> None:
-    try:
-        stream = await unit.network.open_stream(link.host, link.port, keepalive=command.number("keepalive"))
-    except BaseException:
-        unit.links.release(link)
-        raise
-    unit.links.open(link, stream)
-    command.finish(lambda: unit.say("connect", id=unit.links.prefix(link)) + unit.say("ok"))
-    assert command.written is not None
-    unit.spawn(_pump_after, unit, command, link)
-
-
-async def _pump_after(unit: EspAtUpstream, command: Command, link: Link) -> None:
-    assert command.written is not None
-    await command.written.wait()
-    await pump(unit, link)
-
-
-def send(unit: EspAtUpstream, command: Command) -> Coroutine[Any, Any, None] | None:
-    """AT+CIPSEND: accepted or refused at once, so that a payload that follows at once is never taken for a line."""
-    link, length = unit.links.find(command.number("link")), command.number("length")
-    if link is None:
-        command.refuse(Condition.WRONG_STATE, "no such link")
-        return None
-    if length > unit.network.limits.send_size:
-        command.refuse(Condition.TOO_LONG, "for this network")
-        return None
-    unit.collect(payload := Payload(command, length))
-    return _send(unit, command, link, payload)
-
-
-async def _send(unit: EspAtUpstream, command: Command, link: Link, payload: Payload) -> None:
-    assert link.stream is not None
-    try:
-        with link.stream.sending(payload.total) as sending:
-            while piece := await payload.take():
-                await sending.write(piece)
-            await sending.commit()
-    except BaseException as error:
-        if isinstance(error, LinkLost) or payload.begun:
-            link.expire(unit.profile.seconds("linger"))
-        raise
-    command.finish(lambda: unit.say("send_ok"))
 
 
 def close(unit: EspAtUpstream, command: Command) -> None:
@@ -117,19 +55,19 @@ def close(unit: EspAtUpstream, command: Command) -> None:
         return
     link = unit.links.find(number)
     if link is None:
-        command.refuse(Condition.WRONG_STATE, "no such link")
+        command.refuse(Condition.WRONG_STATE, "no such link", about="link" if unit.mux else "")
         return
     command.finish(lambda: unit.links.close(link) + unit.say("ok"))
 
 
 def status(unit: EspAtUpstream, command: Command) -> None:
-    """AT+CIPSTATUS: 5 not joined, 3 a link is open, 4 all were closed, 2 there was none."""
+    """AT+CIPSTATUS: 5 not joined, 3 a connection is up, 4 all were closed, 2 there was none."""
 
     def answer() -> bytes:
         number = 2
         if not unit.station.up:
             number = 5
-        elif unit.links.opened():
+        elif any(link.channel.linked or unit.profile.number("status_udp") for link in unit.links.opened()):
             number = 3
         elif unit.links.used:
             number = 4
@@ -144,13 +82,55 @@ def state(unit: EspAtUpstream, command: Command) -> None:
 
 
 def _listing(unit: EspAtUpstream, row: str) -> bytes:
-    lines = []
-    for link in unit.links.opened():
-        assert link.stream is not None
-        peer, local = remote(link), link.stream.local
-        own = local.port if local is not None else unit.profile.number("local_port") + link.number
-        lines.append(unit.say(row, id=link.number, address=peer.host, port=peer.port, local=own))
-    return b"".join(lines)
+    return b"".join(_entry(unit, link, row) for link in unit.links.opened())
+
+
+def _entry(unit: EspAtUpstream, link: Link, row: str) -> bytes:
+    """A line that tells of one link."""
+    peer, local = link.remote(), link.channel.local
+    own = local.port if local is not None else unit.profile.number("local_port") + link.number
+    kind, side = link.channel.kind, int(link.served)
+    return unit.say(row, id=link.number, kind=kind, address=peer.host, port=peer.port, local=own, side=side)
+
+
+def connected_text(unit: EspAtUpstream, link: Link) -> bytes:
+    """The line that tells of a new link: short, or with everything about it (AT+SYSMSG)."""
+    if unit.kept.number("SYSMSG", "bits") & DETAILED:
+        return _entry(unit, link, "link_conn")
+    return unit.say("connect", id=unit.links.prefix(link))
+
+
+def options(unit: EspAtUpstream, command: Command) -> None:
+    """AT+CIPTCPOPT: what a connection here has, which cannot be changed: setting it is OK, anything else is not."""
+    if command.form is Form.QUERY:
+        command.ok(b"".join(unit.say("ciptcpopt", id=number) for number in unit.links.numbers()))
+    elif command.number("linger", -1) == -1 and not any(command.number(name) for name in ("nodelay", "timeout")):
+        command.ok()
+    else:
+        command.refuse(Condition.NOT_SUPPORTED, "socket options are the network's own")
+
+
+def close_mode(unit: EspAtUpstream, command: Command) -> None:
+    """AT+CIPCLOSEMODE: links are closed in order; a reset in place of that there is none."""
+    del unit
+    if command.number("mode"):
+        command.refuse(Condition.NOT_SUPPORTED, "closing by a reset")
+    else:
+        command.ok()
+
+
+async def ping(unit: EspAtUpstream, command: Command) -> None:
+    """AT+PING: whole milliseconds, at least 1."""
+    host = command.string("host")
+    if not is_name(host):
+        command.refuse(Condition.BAD_ARGUMENT, "host name")
+    elif not unit.station.up:
+        command.refuse(Condition.BEARER_UNAVAILABLE, "not joined")
+    elif Capability.PING not in unit.network.limits.capabilities:
+        command.refuse(Condition.NOT_SUPPORTED, "no echo requests")
+    else:
+        seconds = await unit.network.ping(host, unit.profile.seconds("ping"))
+        command.ok(unit.say("ping", milliseconds=max(1, round(seconds * 1000))))
 
 
 async def domain(unit: EspAtUpstream, command: Command) -> None:
@@ -168,10 +148,11 @@ async def domain(unit: EspAtUpstream, command: Command) -> None:
 HOOKS: dict[str, Hook] = {
     "mux": mux,
     "info": info,
-    "connect": connect,
-    "send": send,
     "close": close,
     "status": status,
     "state": state,
+    "options": options,
+    "close_mode": close_mode,
+    "ping": ping,
     "domain": domain,
 }

@@ -1,4 +1,4 @@
-"""The station that a host believes in: joining is the module's bearer, the rest is answered from memory."""
+"""The station that a host believes in: joining is the module's bearer.  What is asked about it: `station`."""
 
 from __future__ import annotations
 
@@ -9,29 +9,34 @@ import trio
 from bridge.dialects.esp_at.command import Command, Hook
 from bridge.model import Condition, Login, Phase
 from bridge.network import NetworkError
-from bridge.wire.grammar import Form
 
 if TYPE_CHECKING:
     from bridge.dialects.esp_at.upstream import EspAtUpstream
-
-NOWHERE = "0.0.0.0"
 
 
 class Station:
     """Whether the host joined, and what it was told about it.  Credentials live in memory only."""
 
-    def __init__(self) -> None:
+    def __init__(self, rssi: int) -> None:
         self.mode = 1
         self.autoconnect = True
         self.login: Login | None = None
+        self.stored: Login | None = None  # that of the last join which outlives a reset
         self.wanted = False  # the host joined and did not leave
         self.up = False  # WIFI GOT IP was the last that the host was told
         self.left = False  # it was joined once and is not any more
         self.epoch = 0  # grows with every join, leave and reset: work begun before it says nothing any more
+        self.rssi = rssi  # dBm, as last told
+        self.behind = trio.CancelScope()  # the join that no command waits for
+
+    def turn(self) -> None:
+        """Something else begins: what was under way is out of date."""
+        self.epoch += 1
+        self.behind.cancel()
 
     def joined(self, login: Login) -> None:
         """The host is on the network."""
-        self.epoch += 1
+        self.turn()
         self.login = login
         self.wanted = self.up = True
 
@@ -40,8 +45,14 @@ class Station:
         was, self.up = self.up, False
         self.left = self.left or self.wanted
         self.wanted = False
-        self.epoch += 1
+        self.turn()
         return was
+
+    def forget(self) -> None:
+        """Back to the factory: no network is known."""
+        self.mode = 1
+        self.autoconnect = True
+        self.login = self.stored = None
 
 
 def leave(unit: EspAtUpstream) -> bytes:
@@ -50,14 +61,18 @@ def leave(unit: EspAtUpstream) -> bytes:
     return closed + (unit.say("wifi_disconnect") if unit.station.leave() else b"")
 
 
-async def bring_up(unit: EspAtUpstream, login: Login) -> None:
+FINAL = frozenset({Condition.BEARER_REFUSED, Condition.NOT_SUPPORTED, Condition.BAD_ARGUMENT})
+"""What a host that waits for its join is told at once; one that does not wait has time for a bearer to think again."""
+
+
+async def bring_up(unit: EspAtUpstream, login: Login, *, final: frozenset[Condition] = FINAL) -> None:
     """Attach, again whenever the network's state changes, until it works.  The caller has the deadline."""
     while True:
         seq = unit.network.state.seq
         try:
             await unit.network.attach(login)
         except NetworkError as error:
-            if error.condition in {Condition.BEARER_REFUSED, Condition.NOT_SUPPORTED, Condition.BAD_ARGUMENT}:
+            if error.condition in final:
                 raise
             unit.trace.note("attach", str(error))
         else:
@@ -70,37 +85,42 @@ async def bring_up(unit: EspAtUpstream, login: Login) -> None:
 
 
 async def join(unit: EspAtUpstream, command: Command) -> None:
-    """AT+CWJAP: any name and password will do, the bearer is the module's own."""
-    if command.form is Form.QUERY:
-        command.finish(lambda: _access_point(unit) + unit.say("ok"))
-        return
-    if unit.station.mode == 0:
+    """AT+CWJAP=: the bearer is the module's own, so any name and password will do, unless the operator named one.
+
+    Where the bearer does not come up in time, the host is told that - and later, when it is up, that it is joined: a
+    module goes on trying, too.
+    """
+    station, settings = unit.station, unit.settings
+    if station.mode == 0:
         command.refuse(Condition.WRONG_STATE, "station mode is off")
         return
+    if wait := command.number("timeout"):  # the host says itself how long it waits
+        command.scope.deadline = trio.current_time() + wait
     login = Login(command.string("ssid"), command.string("password"))
-    if unit.station.up:
-        unit.writer.post_render(lambda: leave(unit))
-    await bring_up(unit, login)
+    if station.up:
+        await unit.writer.post_render(lambda: leave(unit)).wait()
+    station.leave()
+    if settings.ssid and login.name != settings.ssid:
+        command.refuse(Condition.BEARER_REFUSED, "not the name of the network", about="ssid")
+        return
+    if settings.password is not None and login.password != settings.password:
+        command.refuse(Condition.BEARER_REFUSED, "not the password of the network", about="password")
+        return
+    try:
+        await bring_up(unit, login)
+    except trio.Cancelled:
+        if not command.abandoned and trio.current_time() >= command.scope.deadline:
+            join_later(unit, login, store=unit.kept.stores(command))
+        raise
 
     def done() -> bytes:
         unit.station.joined(login)
+        if unit.kept.stores(command):
+            station.stored = login
         unit.links.used = False
         return unit.say("wifi_connected") + unit.say("wifi_got_ip") + unit.say("ok")
 
     command.finish(done)
-
-
-def _access_point(unit: EspAtUpstream) -> bytes:
-    if not unit.station.up or unit.station.login is None:
-        return b""
-    value = unit.profile.value
-    return unit.say(
-        "access_point",
-        ssid=unit.station.login.name,
-        bssid=value["bssid"].value,
-        channel=value["channel"].value,
-        rssi=value["rssi"].value,
-    )
 
 
 def quit_ap(unit: EspAtUpstream, command: Command) -> None:
@@ -124,98 +144,29 @@ async def detach(unit: EspAtUpstream) -> None:
             unit.trace.note("detach", str(error))
 
 
-def mode(unit: EspAtUpstream, command: Command) -> None:
-    """AT+CWMODE: 0 leaves; 2 would be an access point alone, which there is none of."""
-    if command.form is Form.QUERY:
-        command.finish(lambda: unit.say("mode", mode=unit.station.mode) + unit.say("ok"))
-        return
-    wanted = command.number("mode")
-    if wanted == 2:
-        command.refuse(Condition.NOT_SUPPORTED, "no access point")
-        return
-    unit.station.mode = wanted
-    if wanted == 0 and unit.station.wanted:
-        command.finish(lambda: leave(unit) + unit.say("ok"))
-        unit.spawn(detach, unit)
-        return
-    command.ok()
+def join_later(unit: EspAtUpstream, login: Login, *, store: bool) -> None:
+    """Join, and say so whenever that works, unless the host does something else meanwhile."""
+    unit.station.turn()
+    unit.station.behind = trio.CancelScope()
+    unit.spawn(_rejoin, unit, login, unit.station.behind, store)
 
 
-def autoconnect(unit: EspAtUpstream, command: Command) -> None:
-    """AT+CWAUTOCONN: whether a reset is followed by a join."""
-    if command.form is Form.QUERY:
-        command.finish(lambda: unit.say("autoconn", on=int(unit.station.autoconnect)) + unit.say("ok"))
-        return
-    unit.station.autoconnect = bool(command.number("on"))
-    command.ok()
-
-
-def dhcp(unit: EspAtUpstream, command: Command) -> None:
-    """AT+CWDHCP: the address is always the network's; only switching that off is refused."""
-    if command.form is Form.QUERY:
-        command.ok(unit.say("dhcp"))
-    elif command.number("on") == 0 and command.number("mask") & 1:
-        command.refuse(Condition.NOT_SUPPORTED, "the station's address is the network's")
-    else:
-        command.ok()
-
-
-def addresses(unit: EspAtUpstream, command: Command) -> None:
-    """AT+CIFSR."""
-    mac = unit.profile.value["mac"].value
-    command.finish(lambda: unit.say("cifsr", ip=address(unit), mac=mac) + unit.say("ok"))
-
-
-def station_address(unit: EspAtUpstream, command: Command) -> None:
-    """AT+CIPSTA?: 0.0.0.0 three times where the host did not join."""
-
-    def answer() -> bytes:
-        own, value = address(unit), unit.profile.value
-        gateway = value["gateway"].value if own != NOWHERE else NOWHERE
-        netmask = value["netmask"].value if own != NOWHERE else NOWHERE
-        return unit.say("cipsta", ip=own, gateway=gateway, netmask=netmask) + unit.say("ok")
-
-    command.finish(answer)
-
-
-def station_mac(unit: EspAtUpstream, command: Command) -> None:
-    """AT+CIPSTAMAC?."""
-    command.ok(unit.say("cipstamac", mac=unit.profile.value["mac"].value))
-
-
-def station_state(unit: EspAtUpstream, command: Command) -> None:
-    """AT+CWSTATE?: 0 never joined, 2 joined, 3 lost and coming back, 4 left."""
-
-    def answer() -> bytes:
-        station = unit.station
-        number = 2 if station.up else 3 if station.wanted else 4 if station.left else 0
-        name = station.login.name if station.wanted and station.login is not None else ""
-        return unit.say("cwstate", state=number, ssid=name) + unit.say("ok")
-
-    command.finish(answer)
-
-
-def address(unit: EspAtUpstream) -> str:
-    """The host's address; 0.0.0.0 where it did not join or the network has none to tell."""
-    return (unit.network.state.address or NOWHERE) if unit.station.up else NOWHERE
-
-
-async def rejoin(unit: EspAtUpstream, login: Login) -> None:
-    """After a reset with autoconnect: join as before, and say so if the host did nothing else meanwhile."""
-    epoch = unit.station.epoch
-    try:
-        await bring_up(unit, login)
-    except NetworkError as error:
-        unit.trace.note("rejoin", str(error))
-        return
-
+async def _rejoin(unit: EspAtUpstream, login: Login, scope: trio.CancelScope, store: bool) -> None:
     def announce() -> bytes | None:
-        if unit.station.epoch != epoch or unit.station.mode == 0:
+        if scope.cancel_called or unit.station.mode == 0:
             return None
         unit.station.joined(login)
+        if store:
+            unit.station.stored = login
         return unit.say("wifi_connected") + unit.say("wifi_got_ip")
 
-    await unit.writer.urc(announce, rule="joined")
+    with scope:
+        try:
+            await bring_up(unit, login, final=FINAL - {Condition.BEARER_REFUSED})
+        except NetworkError as error:
+            unit.trace.note("rejoin", str(error))
+            return
+        await unit.writer.urc(announce, rule="joined")
 
 
 async def watch(unit: EspAtUpstream) -> None:
@@ -254,14 +205,4 @@ async def watch(unit: EspAtUpstream) -> None:
             await unit.writer.urc(back, rule="network is back")
 
 
-HOOKS: dict[str, Hook] = {
-    "join": join,
-    "quit_ap": quit_ap,
-    "mode": mode,
-    "autoconnect": autoconnect,
-    "dhcp": dhcp,
-    "addresses": addresses,
-    "station_address": station_address,
-    "station_mac": station_mac,
-    "station_state": station_state,
-}
+HOOKS: dict[str, Hook] = {"quit_ap": quit_ap}
