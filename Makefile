@@ -3,7 +3,7 @@
 #
 #   make demo         a simulated modem, the bridge and a scripted host; no hardware
 #   make test         all tests, with branch coverage
-#   make check        lint, format, types, mapping tables
+#   make check        lint, format, types, mapping tables, the example configuration, unit files
 #   make bench        latency and goodput; prints a table, writes bench.json
 #   make acceptance   two links, 100 kB each way, over a modem with 1 s guards
 #   make venv         only the environment: .venv/bin/at-bridge
@@ -25,11 +25,22 @@ test: $(VENV)/dev.stamp
 	$(PY) -bb -W error -m coverage run --branch -m pytest
 	$(PY) -m coverage report
 
+# The units as they are installed; without systemd there is nothing to ask.
+CHECK_UNITS = command -v systemd-analyze >/dev/null || { echo "no systemd-analyze: units are not checked"; exit 0; }; \
+	for more in "" --network; do \
+		root=$$(mktemp -d) && unit="$$root/etc/systemd/system/at-bridge@.service" && \
+		$(PY) -m bridge install --root "$$root" --program /usr/bin/true $$more >/dev/null && \
+		systemd-analyze verify --recursive-errors=no "$$unit" && \
+		systemd-analyze security --offline=yes --threshold=20 "$$unit" | tail -n 1 && rm -r "$$root" || exit 1; \
+	done
+
 check: $(VENV)/dev.stamp
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy --strict
 	$(PY) -m bridge check
+	$(PY) -m bridge check -c systemd/bridge.toml
+	@$(CHECK_UNITS)
 
 bench: $(VENV)/dev.stamp
 	$(PY) -m bench $(BENCH_ARGS)

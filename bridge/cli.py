@@ -7,34 +7,35 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bridge import __version__, demo, dialects, service, tables
+from bridge import __version__, config, demo, dialects, logs, service, tables
+from bridge.commands import (
+    CONFIGURATION,
+    DONE,
+    EXITS,
+    FAILED,
+    USAGE,
+    UsageError,
+    check,
+    command,
+    configured,
+    install,
+    ports,
+    trace,
+)
 from bridge.endpoint import EndpointError, EndpointSpec, parse
 from bridge.local.policy import Policy
 from bridge.ports.opening import PortError
 from bridge.transcript import run_file
 
-DONE, FAILED, USAGE, CONFIGURATION = 0, 1, 2, 78
-
-_EXITS = """\
-exit status:
-  0   done
-  1   failed (a port is gone, a check or a transcript failed)
-  2   usage: the command line is wrong
-  78  configuration: a mapping table is wrong
-"""
-
 _ENDPOINT = """\
 An endpoint is DIALECT[:PROFILE]@PORT[,key=value ...]:
   esp-at@/dev/ttyUSB0              a serial device, at the dialect's usual speed
   wip:c1@/dev/ttyUSB1,baud=57600   one profile (firmware generation) of a dialect, at another speed
+  esp-at@usb:0403:6001:A5069RR4    the adapter with these USB numbers (and serial number), as 'at-bridge ports' shows them
   esp-at@pty:host                  a new pseudo terminal; the link "host" shows where it is
   wip:c1@modem                     an existing terminal by its path
   local                            (downstream only) the gateway's own network
 """
-
-
-class _UsageError(Exception):
-    """The command line is wrong in a way that argparse does not see."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,25 +48,36 @@ def _parser() -> argparse.ArgumentParser:
         "  at-bridge run esp-at@/dev/ttyUSB0 wip:c1@/dev/ttyUSB1\n"
         "  at-bridge run esp-at@pty:host local             the gateway's own network instead of a module\n"
         "  at-bridge simulate wip:c1@pty:modem             a simulated modem to try against\n"
-        "\n'at-bridge COMMAND --help' explains a command.\n\n" + _EXITS,
+        "  at-bridge ports                                 what is plugged in, and how to name it\n"
+        "  at-bridge check -c bridge.toml                  is the configuration right?\n"
+        "\n'at-bridge COMMAND --help' explains a command.\n\n" + EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"at-bridge {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    run = _command(
+    run = command(
         commands,
         "run",
         "bridge a host to a module",
-        "Present UPSTREAM's dialect to a host and drive the module behind DOWNSTREAM, until SIGTERM or Ctrl-C.",
+        "Present UPSTREAM's dialect to a host and drive the module behind DOWNSTREAM, until SIGTERM or Ctrl-C.\n"
+        "With -c: the bridges of a configuration, all of them or those named.  One that fails is started again for ever and\n"
+        "does not end the others; status 78 where the configuration is wrong, otherwise only a signal ends it.",
         "  at-bridge run esp-at@/dev/ttyUSB0 wip:c1@/dev/ttyUSB1 --trace wires.jsonl\n"
-        "  at-bridge run esp-at@pty:host local --allow 127.0.0.0/8\n\n" + _ENDPOINT,
+        "  at-bridge run esp-at@pty:host local --allow 127.0.0.0/8\n"
+        "  at-bridge run -c /etc/at-bridge/bridge.toml meter-1\n\n" + _ENDPOINT,
     )
-    run.add_argument("upstream", metavar="UPSTREAM", help="the side of the host")
-    run.add_argument("downstream", metavar="DOWNSTREAM", help="the side of the module, or 'local'")
+    run.usage = "at-bridge run [OPTIONS] UPSTREAM DOWNSTREAM\n       at-bridge run [OPTIONS] -c FILE [NAME ...]"
+    run.add_argument(
+        "endpoints",
+        metavar="UPSTREAM DOWNSTREAM | NAME",
+        nargs="*",
+        help="the side of the host, and the side of the module or 'local'",
+    )
+    run.add_argument("-c", "--config", metavar="FILE", type=Path, help="run the bridges of this configuration")
     _running(run)
 
-    simulate = _command(
+    simulate = command(
         commands,
         "simulate",
         "play a module on the gateway's own network",
@@ -75,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("upstream", metavar="UPSTREAM", help="the module to play, and where")
     _running(simulate)
 
-    show = _command(
+    show = command(
         commands,
         "demo",
         "see it work, without any hardware",
@@ -85,15 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.add_argument("--keep", action="store_true", help="leave the pseudo terminals open until Ctrl-C")
 
-    _command(
-        commands,
-        "check",
-        "check the mapping tables",
-        "Load every profile of every mapping table, and look for rows that no code reads.",
-        "  at-bridge check\n",
-    )
+    check.add(commands)
+    ports.add(commands)
+    trace.add(commands)
+    install.add(commands)
 
-    test = _command(
+    test = command(
         commands,
         "test",
         "run transcripts",
@@ -103,18 +112,6 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("files", metavar="FILES", nargs="+", type=Path, help="transcripts, or folders of them (*.txt)")
     test.add_argument("-v", "--verbose", action="store_true", help="name the ones that pass, too")
     return parser
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, short: str, text: str, examples: str
-) -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name,
-        help=short,
-        description=text,
-        epilog=f"examples:\n{examples}\n{_EXITS}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def _running(parser: argparse.ArgumentParser) -> None:
@@ -130,8 +127,19 @@ def _running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--map", metavar="ADDRESS=ADDRESS", action="append", default=[], help="connect to the second for the first; repeat"
     )
+    parser.add_argument(
+        "--bind", metavar="ADDRESS", help="serve at ADDRESS what a host listens for with 'local'; without, nothing"
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="PORT=ADDRESS:PORT",
+        action="append",
+        default=[],
+        help="serve a host's PORT elsewhere: several hosts want 80, and low ports need a privilege; repeat",
+    )
     parser.add_argument("--log-format", choices=["auto", "console", "json"], default="auto", help="auto: console on a tty")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log what is only of use when looking for a fault")
+    parser.add_argument("--log-level", choices=list(logs.LEVELS), default="info", help="log nothing below this")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log all there is: --log-level debug")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,12 +152,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "demo":
                 return demo.main(keep=args.keep)
             case "check":
-                return _check()
+                return check.run(args)
+            case "ports":
+                return ports.run(args)
+            case "trace":
+                return trace.run(args)
+            case "install":
+                return install.run(args)
             case _:
                 return _test(args.files, verbose=args.verbose)
-    except (EndpointError, _UsageError) as error:
+    except (EndpointError, UsageError) as error:
         return _fail(USAGE, error)
-    except tables.TableError as error:
+    except (tables.TableError, config.ConfigError) as error:
         return _fail(CONFIGURATION, error)
     except (service.ServiceError, PortError) as error:
         return _fail(FAILED, error)
@@ -166,6 +180,12 @@ def _fail(status: int, error: object) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.command == "run":
+        if args.config is not None:
+            return configured.run(args)
+        if len(args.endpoints) != 2:
+            raise UsageError("UPSTREAM and DOWNSTREAM are needed, or -c FILE; 'at-bridge run --help' explains them")
+        args.upstream, args.downstream = args.endpoints
     upstream = parse(args.upstream, side="upstream")
     _known(upstream, dialects.UPSTREAMS, "host's")
     downstream = None if args.command == "simulate" else parse(args.downstream, side="downstream")
@@ -173,58 +193,36 @@ def _run(args: argparse.Namespace) -> int:
         downstream = None
     if downstream is not None:
         _known(downstream, dialects.DOWNSTREAMS, "module's")
-    if downstream is not None and (args.allow or args.map):
-        raise _UsageError("--allow and --map are for 'local'; the module's own network is not ours to rule. Leave them out")
+    if downstream is not None and (args.allow or args.map or args.bind is not None or args.listen):
+        raise UsageError(
+            "--allow, --map, --bind and --listen are for 'local'; the module's own network is not ours to rule. Leave them out"
+        )
     if args.trace_payload and args.trace is None:
-        raise _UsageError("--trace-payload needs --trace FILE")
+        raise UsageError("--trace-payload needs --trace FILE")
     try:
-        policy = Policy.parse(args.allow, args.map)
+        policy = Policy.parse(args.allow, args.map, bind=args.bind, listen=args.listen)
     except ValueError as error:
-        raise _UsageError(error) from None
-    service.configure_logging(args.log_format, verbose=args.verbose)
+        raise UsageError(error) from None
+    logs.configure(args.log_format, "debug" if args.verbose else args.log_level)
     service.run(service.Options(upstream, downstream, policy, args.trace, args.trace_payload))
     return DONE
 
 
 def _known(spec: EndpointSpec, there: Mapping[str, str], side: str) -> None:
     if spec.dialect not in there:
-        raise _UsageError(f"{spec.text}: no dialect {spec.dialect!r} on the {side} side; there are: {', '.join(sorted(there))}")
+        raise UsageError(f"{spec.text}: no dialect {spec.dialect!r} on the {side} side; there are: {', '.join(sorted(there))}")
     if spec.profile and spec.profile not in (profiles := tables.profiles(spec.dialect)):
-        raise _UsageError(f"{spec.text}: no profile {spec.profile!r}; there are: {', '.join(profiles)}")
-
-
-def _check() -> int:
-    problems = 0
-    names = tables.names()
-    if not names:
-        raise tables.TableError("no mapping tables found; the installation is incomplete")
-    for dialect in names:
-        seen: set[str] | None = None
-        for profile in tables.profiles(dialect):
-            try:
-                table = tables.load(dialect, profile)
-            except tables.TableError as error:
-                problems += 1
-                print(error)
-                continue
-            rows = set(tables.unread(table, dialects.folder(dialect)))
-            seen = rows if seen is None else seen | rows
-            print(f"{dialect}:{profile}: {len(table.command)} commands, {len(table.template)} templates, {len(table.urc)} URCs")
-        for row in sorted(seen or ()):
-            problems += 1
-            print(f"mappings/{dialect}.toml: {row}: no code of the dialect reads it; remove it or use it")
-    print(f"{problems} problem{'s' * (problems != 1)}" if problems else "all tables are right")
-    return CONFIGURATION if problems else DONE
+        raise UsageError(f"{spec.text}: no profile {spec.profile!r}; there are: {', '.join(profiles)}")
 
 
 def _test(files: Sequence[Path], *, verbose: bool) -> int:
     paths: list[Path] = []
     for file in files:
         if not file.exists():
-            raise _UsageError(f"{file}: there is no such file")
+            raise UsageError(f"{file}: there is no such file")
         paths += sorted(file.rglob("*.txt")) if file.is_dir() else [file]
     if not paths:
-        raise _UsageError("no transcripts there; they are called *.txt")
+        raise UsageError("no transcripts there; they are called *.txt")
     failed = 0
     for path in paths:
         result = run_file(path)

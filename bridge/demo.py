@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from bridge import service
+from bridge import logs, service
 from bridge.demo_host import Host, HostError
 from bridge.demo_servers import FAREWELL, PAGE, echo, hang_up, serve, web
 from bridge.demo_wires import Wires, say
@@ -35,7 +35,7 @@ TRAPS = (b"first +++ and\r\nNO CARRIER\r\nare only bytes" + bytes(range(256)), b
 
 def main(*, keep: bool = False) -> int:
     """Run the demo; 0 only if everything was right."""
-    service.configure_logging("console", verbose=False)
+    logs.configure("console")
     checks = Checks()
     with tempfile.TemporaryDirectory(prefix="at-bridge-demo-") as folder:
         trio.run(_demo, Path(folder), checks, keep)

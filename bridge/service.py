@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import structlog
 import trio
 
-from bridge import dialects, tables
+from bridge import dialects, logs, tables
 from bridge.endpoint import EndpointSpec
 from bridge.local.network import LocalNetwork
 from bridge.local.policy import Policy
 from bridge.model import Condition
 from bridge.network import Network, NetworkError
-from bridge.ports import Port, PortLost
+from bridge.ports import Port, PortLost, inventory
 from bridge.ports.opening import PortError, open_port, publish
 from bridge.session import Upstream, run_session
 from bridge.trace import Trace
 from bridge.trace_file import TraceFile
 
 log = structlog.get_logger("bridge")
-
-LogFormat = Literal["auto", "console", "json"]
 
 BAUD = 115200  # where a table names no usual speed
 GRACE = 2.0  # seconds for an orderly end, unless the Network says it needs more
@@ -48,25 +45,24 @@ class Options:
     policy: Policy
     trace: Path | None = None
     trace_payload: bool = False
+    name: str = ""  # of several in one process; logs and traces say it
+    upstream_table: tables.Profile | None = None  # None: as mappings/ has it, with no overrides
+    downstream_table: tables.Profile | None = None
 
-
-def configure_logging(form: LogFormat, *, verbose: bool) -> None:
-    """Logs go to stderr: readable on a terminal, JSON lines for a collector."""
-    console = sys.stderr.isatty() if form == "auto" else form == "console"
-    renderer: structlog.typing.Processor
-    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
-            *([] if console else [structlog.processors.format_exc_info]),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(10 if verbose else 20),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
+    def about(self) -> dict[str, Any]:
+        """What a trace says of it, once: which profiles, and by which tables."""
+        said: dict[str, Any] = {"bridge": self.name} if self.name else {}
+        for side, spec, table in (
+            ("upstream", self.upstream, self.upstream_table),
+            ("downstream", self.downstream, self.downstream_table),
+        ):
+            if spec is None:
+                said[side] = {"dialect": "local"}
+            else:
+                table = table or tables.load(spec.dialect, spec.profile or "")  # noqa: PLW2901
+                facts = {"dialect": spec.dialect, "profile": table.profile, "port": spec.port}
+                said[side] = facts | {"file": table.file, "table": tables.digest(table)}
+        return said
 
 
 def run(options: Options) -> None:
@@ -75,12 +71,12 @@ def run(options: Options) -> None:
 
 
 async def _run(options: Options) -> None:
-    grace = _Grace()
+    grace = Grace()
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
-            await nursery.start(_signals, scope, grace)
-            failure = await caught(lambda: _bridge(options, grace))
+            await nursery.start(signals, scope, grace)
+            failure = await caught(lambda: run_bridge(options, grace))
         nursery.cancel_scope.cancel()
     if failure is not None:  # raised out here, so that no nursery wraps it in a group
         raise failure
@@ -111,45 +107,53 @@ def told(group: BaseExceptionGroup[Exception]) -> Exception:
     return error
 
 
-class _Grace:
-    """How long an orderly end may take; known once the Network is."""
+class Grace:
+    """How long an orderly end may take; known once the Networks are."""
 
     seconds = GRACE
 
 
-async def _signals(
-    scope: trio.CancelScope, grace: _Grace, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+async def signals(
+    scope: trio.CancelScope, grace: Grace, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    """The first SIGTERM or SIGINT cancels ``scope``; a second one, or an end that takes too long, ends the process."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         task_status.started()
-        async for number in signals:
+        async for number in received:
             log.info("stopping", signal=signal.Signals(number).name, within=grace.seconds)
             break
         scope.cancel()
         with trio.move_on_after(grace.seconds + LAST):
-            async for number in signals:
+            async for number in received:
                 log.warning("stopped at once", signal=signal.Signals(number).name)
                 os._exit(128 + number)
         log.error("stopped: the orderly end took too long", after=grace.seconds + LAST)
         os._exit(1)
 
 
-async def _bridge(options: Options, grace: _Grace) -> None:
+async def run_bridge(options: Options, grace: Grace, *watchers: Callable[[], Awaitable[None]]) -> None:
+    """One bridge, until it is cancelled.  Raises, in groups, what `caught` knows.
+
+    ``watchers`` run in the session's own nursery: they stop when it begins to end.
+    """
     async with AsyncExitStack() as stack:
         trace = Trace(payload=options.trace_payload)
         if options.trace is not None:
             try:
-                sink = TraceFile(options.trace)
+                sink = TraceFile(options.trace, about=options.about())
             except OSError as error:
                 raise ServiceError(f"--trace {options.trace}: {error.strerror}") from None
             trace.add(sink)
             nursery = await stack.enter_async_context(trio.open_nursery())
             nursery.start_soon(sink.run)
             stack.callback(nursery.cancel_scope.cancel)
-        network, _ = await open_network(options.downstream, options.policy, trace, stack)
-        upstream, port = await open_upstream(options.upstream, network, trace, stack)
-        grace.seconds = float(getattr(network, "shutdown_grace", GRACE))
+            logs.noted_in(trace)
+        network, _ = await open_network(options.downstream, options.policy, trace, stack, options.downstream_table)
+        upstream, port = await open_upstream(options.upstream, network, trace, stack, options.upstream_table)
+        grace.seconds = max(grace.seconds, float(getattr(network, "shutdown_grace", GRACE)))
         async with trio.open_nursery() as session:
+            for watcher in watchers:
+                session.start_soon(watcher)
             await session.start(run_session, upstream, network)
             await publish(port)
             log.info(
@@ -160,25 +164,35 @@ async def _bridge(options: Options, grace: _Grace) -> None:
 
 
 async def open_network(
-    spec: EndpointSpec | None, policy: Policy, trace: Trace, stack: AsyncExitStack
+    spec: EndpointSpec | None, policy: Policy, trace: Trace, stack: AsyncExitStack, table: tables.Profile | None = None
 ) -> tuple[Network, Port | None]:
     """The Network below, and its port where it has one; the port is closed by the stack."""
     if spec is None:
         return LocalNetwork(policy, trace), None
-    table = tables.load(spec.dialect, spec.profile or "")
-    port = await open_port(spec, baud=speed(spec, table))
+    table = table or tables.load(spec.dialect, spec.profile or "")
+    port = await open_port(resolved(spec), baud=speed(spec, table))
     stack.push_async_callback(close, port)
     network: Network = dialects.downstream(spec.dialect)(port, table, trace)
     return network, port
 
 
-async def open_upstream(spec: EndpointSpec, network: Network, trace: Trace, stack: AsyncExitStack) -> tuple[Upstream, Port]:
+async def open_upstream(
+    spec: EndpointSpec, network: Network, trace: Trace, stack: AsyncExitStack, table: tables.Profile | None = None
+) -> tuple[Upstream, Port]:
     """The upstream on a Network, and its port; the port is closed by the stack."""
-    table = tables.load(spec.dialect, spec.profile or "")
-    port = await open_port(spec, baud=speed(spec, table))
+    table = table or tables.load(spec.dialect, spec.profile or "")
+    port = await open_port(resolved(spec), baud=speed(spec, table))
     stack.push_async_callback(close, port)
-    upstream: Upstream = dialects.upstream(spec.dialect)(port, network, table, trace)
+    upstream: Upstream = dialects.upstream(spec.dialect)(port, network, table, trace, spec.host)
     return upstream, port
+
+
+def resolved(spec: EndpointSpec) -> EndpointSpec:
+    """The endpoint with a port that can be opened: a ``usb:`` name as the lasting name of what is plugged in now."""
+    try:
+        return replace(spec, port=inventory.resolve(spec.port))
+    except inventory.UsbError as error:
+        raise PortError(spec.port, error.problem.removeprefix(f"{spec.port}: "), error.remedy) from None
 
 
 async def close(port: Port) -> None:

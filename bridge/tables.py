@@ -8,6 +8,7 @@ firmware generation with its inheritance resolved.
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from bridge import layers
 from bridge.model import Condition
+from bridge.overrides import Overrides, apply
 from bridge.wire.grammar import Form, Grammar, GrammarError
 from bridge.wire.patterns import Pattern, PatternError
 
@@ -69,6 +72,7 @@ class Command(Fact, frozen=True):
     final: float | None = None  # seconds until the host must have its final result
     gate: str = ""  # "payload": no URC from its OK to its final result
     why: str = ""  # for answered and refused: why that is true to the host
+    same: str = ""  # the command that this is another name of: its row is a copy
 
 
 class Template(Fact, frozen=True):
@@ -95,11 +99,13 @@ class Error(Fact, frozen=True):
 
 
 class Refusal(Fact, frozen=True):
-    """A condition -> the host dialect's error.  ``during`` narrows it to one command."""
+    """A condition -> the host dialect's error, narrowed to one command at work (``during``) or not begun (``before``)."""
 
     condition: str  # or "*"
     text: str
     during: str = ""
+    before: str = ""
+    about: str = ""  # the argument, or a word of the code, that the command was refused for
 
 
 class Profile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -145,13 +151,23 @@ class Profile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
                 best, rank = Condition(row.condition), weight
         return best
 
-    def refusal_of(self, condition: Condition, during: str = "") -> str:
-        """The host dialect's error for a condition: (condition, during), condition, ``*`` during, ``*``."""
-        for named, command in ((condition, during), (condition, ""), ("*", during), ("*", "")):
-            for row in self.refusal:
-                if row.condition == named and row.during == command:
-                    return row.text
-        raise TableError(f"{self.file}: refusal: no row for {condition!r}; add one for the condition '*'")
+    def refusal_of(self, condition: Condition, during: str = "", before: str = "", about: str = "") -> str:
+        """The host dialect's error for a condition, of the row that says most about it.
+
+        The condition weighs more than the command, and the command more than what it is about.
+        """
+        best, rank = None, -1
+        for row in self.refusal:
+            if row.condition not in {"*", condition} or row.about not in {"", about}:
+                continue
+            if row.during not in {"", during} or row.before not in {"", before}:
+                continue
+            weight = 4 * (row.condition != "*") + 2 * bool(row.during or row.before) + bool(row.about)
+            if weight >= rank:  # the later row is the profile's own
+                best, rank = row.text, weight
+        if best is None:
+            raise TableError(f"{self.file}: refusal: no row for {condition!r}; add one for the condition '*'")
+        return best
 
 
 def names() -> list[str]:
@@ -159,17 +175,33 @@ def names() -> list[str]:
     return sorted(p.name.removesuffix(".toml") for p in _folder().iterdir() if p.name.endswith(".toml"))
 
 
+# The type of each section's rows.
+_ROWS: Mapping[str, type[Fact]] = {
+    "value": Value,
+    "time": Seconds,
+    "text": Text,
+    "command": Command,
+    "template": Template,
+    "urc": Urc,
+    "error": Error,
+    "refusal": Refusal,
+}
+
+
 @cache
-def load(dialect: str, profile: str = "") -> Profile:
-    """The table of a dialect; ``profile`` defaults to the table's own default.  Raises TableError."""
+def load(dialect: str, profile: str = "", *, overrides: Overrides | None = None) -> Profile:
+    """The table of a dialect; ``profile`` defaults to the table's own default.  Raises TableError.
+
+    ``overrides`` are the operator's; with them it raises OverrideError, too.
+    """
     path = _folder() / f"{dialect}.toml"
     if not path.is_file():
         raise TableError(f"no dialect {dialect!r}; there are: {', '.join(names())}")
-    return parse(path.read_text("utf-8"), f"mappings/{dialect}.toml", profile)
+    return parse(path.read_text("utf-8"), f"mappings/{dialect}.toml", profile, overrides)
 
 
-def parse(text: str, file: str, profile: str = "") -> Profile:
-    """A table from its text."""
+def parse(text: str, file: str, profile: str = "", overrides: Overrides | None = None) -> Profile:
+    """A table from its text.  Raises TableError; OverrideError where an override names what is not there."""
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -179,9 +211,12 @@ def parse(text: str, file: str, profile: str = "") -> Profile:
         raise TableError(f"{file}: [dialect]: name, title and default are needed")
     profiles = tree.pop("profile", {})
     chosen = profile or head["default"]
-    merged: dict[str, Any] = tree
-    for name in _lineage(profiles, chosen, file):
-        merged = _merge(merged, {k: v for k, v in profiles[name].items() if k not in {"extends", "title", "source"}})
+    try:
+        merged = layers.resolve(tree, profiles, chosen)
+    except layers.LayerError as error:
+        raise TableError(f"{file}: {error}") from None
+    if overrides is not None:
+        merged = apply(merged, overrides, _ROWS)
     merged |= {"dialect": head["name"], "profile": chosen, "title": head["title"], "file": file}
     try:
         table = msgspec.convert(merged, Profile)
@@ -190,6 +225,11 @@ def parse(text: str, file: str, profile: str = "") -> Profile:
     if problems := list(_problems(table)):
         raise TableError("\n".join(f"{file}: {problem}" for problem in problems))
     return table
+
+
+def digest(table: Profile) -> str:
+    """A short hash of what is in force, overrides and all: tells one table from another in a trace."""
+    return hashlib.sha256(msgspec.json.encode(table, order="sorted")).hexdigest()[:16]
 
 
 def profiles(dialect: str) -> list[str]:
@@ -202,31 +242,6 @@ def _folder() -> Any:
     """``bridge/mappings`` in the wheel, ``mappings`` beside the package in a checkout."""
     packaged = resources.files("bridge") / "mappings"
     return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / "mappings"
-
-
-def _lineage(profiles: Mapping[str, Any], name: str, file: str) -> list[str]:
-    line: list[str] = []
-    while name:
-        if name not in profiles:
-            raise TableError(f"{file}: profile {name!r} is not there; there are: {', '.join(sorted(profiles))}")
-        if name in line:
-            raise TableError(f"{file}: profile.{name}.extends: goes in a circle")
-        line.insert(0, name)
-        name = profiles[name].get("extends", "")
-    return line
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            merged[key] = _merge(old, value)
-        elif isinstance(old, list) and isinstance(value, list) and value and isinstance(value[0], dict):
-            merged[key] = [*old, *value]
-        else:
-            merged[key] = value
-    return merged
 
 
 def _problems(table: Profile) -> Iterable[str]:

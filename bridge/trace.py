@@ -15,7 +15,7 @@ import trio
 
 
 class Lane(StrEnum):
-    """Who said it, seen from the bridge in the middle (design.md section 9)."""
+    """Who said it, seen from the bridge in the middle."""
 
     FROM_HOST = "host >"
     TO_HOST = "host <"
@@ -33,31 +33,40 @@ class Record:
     data: bytes | None
     length: int
     rule: str = ""
+    link: str = ""  # which connection, by the number that this lane's dialect gives it; "": none
 
 
 Sink = Callable[[Record], None]
 
 
 class Trace:
-    """Hands records to its sinks.  With no sinks it costs one test."""
+    """Hands records to its sinks.  With no sinks it costs a test or two."""
 
     def __init__(self, *sinks: Sink, payload: bool = False) -> None:
         self._sinks = list(sinks)
         self._payload = payload
+        self._step_watchers: list[Callable[[str], None]] = []
 
     def add(self, sink: Sink) -> None:
         """Another sink from now on."""
         self._sinks.append(sink)
 
-    def line(self, lane: Lane, shown: bytes, rule: str = "") -> None:
-        """Protocol text, already masked."""
-        if self._sinks:
-            self._emit(lane, shown, len(shown), rule)
+    def watch_steps(self, watcher: Callable[[str], None]) -> None:
+        """Tell ``watcher`` the rule of every line to the module: the name of a command.  It must not wait."""
+        self._step_watchers.append(watcher)
 
-    def payload(self, lane: Lane, data: bytes, rule: str = "") -> None:
+    def line(self, lane: Lane, shown: bytes, rule: str = "", *, link: str = "") -> None:
+        """Protocol text, already masked."""
+        if lane is Lane.TO_MODULE:
+            for watcher in self._step_watchers:
+                watcher(rule)
+        if self._sinks:
+            self._emit(lane, shown, len(shown), rule, link)
+
+    def payload(self, lane: Lane, data: bytes, rule: str = "", *, link: str = "") -> None:
         """Bytes of a link: kept only where the operator asked for it."""
         if self._sinks:
-            self._emit(lane, data if self._payload else None, len(data), rule)
+            self._emit(lane, data if self._payload else None, len(data), rule, link)
 
     def note(self, rule: str, detail: str = "") -> None:
         """What the bridge itself decided: dropped, refused, retried, and why."""
@@ -65,8 +74,8 @@ class Trace:
             data = detail.encode("utf-8", "backslashreplace")
             self._emit(None, data, len(data), rule)
 
-    def _emit(self, lane: Lane | None, data: bytes | None, length: int, rule: str) -> None:
-        record = Record(trio.current_time(), time.monotonic_ns(), lane, data, length, rule)
+    def _emit(self, lane: Lane | None, data: bytes | None, length: int, rule: str, link: str = "") -> None:
+        record = Record(trio.current_time(), time.monotonic_ns(), lane, data, length, rule, link)
         for sink in self._sinks:
             sink(record)
 
@@ -82,3 +91,12 @@ def escape(data: bytes) -> str:
         else:
             out.append({0x0D: "\\r", 0x0A: "\\n", 0x09: "\\t"}.get(byte, f"\\x{byte:02x}"))
     return "".join(out)
+
+
+def printable(text: str) -> str:
+    """Text of anybody's, so that none of it can steer a terminal: what is not printable is escaped."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    )

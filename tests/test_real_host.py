@@ -11,6 +11,7 @@ import pytest
 import trio
 from real_host.running import MODULES, bridge
 
+OLDER = ("esp-at:espat-2.1", "esp-at:nonos-1.7")
 DRIVE = Path(__file__).parent / "real_host" / "drive.py"
 # Longer than one +IPD of ESP-AT (2920 bytes), so that the page comes in several; no '+', because the driver, which
 # looks for the next +IPD in a buffer that still holds the last payload, would mistake one in the page for a message.
@@ -30,12 +31,12 @@ async def serve_page(stream):
 
 
 @pytest.mark.deadline(150)
-@pytest.mark.parametrize("module", MODULES)
-async def test_circuitpython_driver_joins_fetches_and_reconnects(module, tmp_path, nursery):
+@pytest.mark.parametrize(("dialect", "module"), [*(("esp-at", module) for module in MODULES), *((p, "local") for p in OLDER)])
+async def test_circuitpython_driver_joins_fetches_and_reconnects(dialect, module, tmp_path, nursery):
     listeners = await nursery.start(trio.serve_tcp, serve_page, 0)
     port = listeners[0].socket.getsockname()[1]
     trace = tmp_path / "trace"
-    async with bridge(tmp_path, module, trace=trace) as host:
+    async with bridge(tmp_path, module, trace=trace, host=dialect) as host:
         command = [sys.executable, str(DRIVE), str(host), "127.0.0.1", str(port), "/orchard", "--debug"]
         with trio.move_on_after(120):
             done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)

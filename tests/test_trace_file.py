@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import time
+from datetime import datetime
 
 import pytest
 import trio
@@ -11,8 +13,9 @@ from bridge.trace import Lane, Trace
 from bridge.trace_file import TraceFile
 
 
-def rows(path):
-    return [json.loads(line) for line in path.read_text("ascii").splitlines()]
+def rows(path, *, heads=False):
+    read = [json.loads(line) for line in path.read_text("ascii").splitlines()]
+    return [row for row in read if heads or "trace" not in row]
 
 
 async def test_records_are_written_in_order_and_payload_only_where_asked(tmp_path):
@@ -25,7 +28,7 @@ async def test_records_are_written_in_order_and_payload_only_where_asked(tmp_pat
         trace.payload(Lane.TO_MODULE, b"secret", "data")
         trace.note("dropped", "why: \u00e9")
         await trio.sleep(0.3)
-        assert len(rows(path)) == 3  # while it runs, not only at the end
+        assert len(rows(path, heads=True)) == 4  # while it runs, not only at the end
         trace.line(Lane.TO_HOST, b"\r\nOK\r\n\xff")
         nursery.cancel_scope.cancel()
     first, second, third, last = rows(path)
@@ -35,7 +38,7 @@ async def test_records_are_written_in_order_and_payload_only_where_asked(tmp_pat
     assert (third["lane"], third["rule"]) == (None, "dropped")
     assert last["data"] == "\\r\\nOK\\r\\n\\xff"
     assert first["ns"] <= last["ns"]
-    assert first["time"].endswith("+00:00")
+    assert not {"time", "link"} & first.keys()
 
 
 async def test_nobody_else_may_read_it_and_what_was_there_stays(tmp_path):
@@ -81,19 +84,102 @@ def test_only_a_regular_file_is_taken(tmp_path, kind):
         TraceFile(path)
 
 
-async def test_a_full_disk_does_not_end_the_bridge(tmp_path, monkeypatch):
-    sink = TraceFile(tmp_path / "trace")
+class Disk:
+    """os.write of a disk that has room for so many bytes."""
 
-    def full(_):
-        raise OSError(28, "No space left on device")
+    def __init__(self, monkeypatch, room):
+        self.room = room
+        self._write = os.write
+        monkeypatch.setattr("bridge.trace_file.os.write", self)
 
-    monkeypatch.setattr(sink, "_put", full)
+    def __call__(self, descriptor, data):
+        if not self.room:
+            raise OSError(28, "No space left on device")
+        count = self._write(descriptor, bytes(data[: self.room]))
+        self.room -= count
+        return count
+
+
+async def test_a_full_disk_does_not_end_the_bridge_and_the_gap_is_told_when_there_is_room_again(tmp_path, monkeypatch):
+    path = tmp_path / "trace"
+    sink = TraceFile(path)
     trace = Trace(sink)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sink.run)
-        trace.note("a")
+        trace.note("before")
         await trio.sleep(0.3)
-        trace.note("b")
+        disk = Disk(monkeypatch, 70)  # in the middle of a record
+        for number in range(3):
+            trace.note(str(number))
+        await trio.sleep(0.3)
+        trace.note("still full")
+        await trio.sleep(0.3)
         assert sink.failure is not None
-        assert sink.dropped == 2
+        assert sink.dropped == 4
+        disk.room = 10**6
+        trace.note("after")
+        await trio.sleep(0.3)
+        assert sink.failure is None
         nursery.cancel_scope.cancel()
+    assert [row.get("rule", row.get("gap")) for row in rows(path)] == ["before", 4, "after"]
+
+
+async def test_a_disk_that_is_full_from_the_start_keeps_the_header_for_later(tmp_path, monkeypatch):
+    path = tmp_path / "trace"
+    disk = Disk(monkeypatch, 0)
+    sink = TraceFile(path, about={"bridge": "gate"})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        Trace(sink).note("lost")
+        await trio.sleep(0.3)
+        disk.room = 10**6
+        Trace(sink).note("kept")
+        nursery.cancel_scope.cancel()
+    head, gap, kept = rows(path, heads=True)
+    assert (head["trace"], head["bridge"], gap, kept["rule"]) == (1, "gate", {"gap": 1}, "kept")
+
+
+async def test_the_header_ties_the_clock_to_the_wall_and_names_versions(tmp_path):
+    path = tmp_path / "trace"
+    sink = TraceFile(path, about={"upstream": {"dialect": "x"}})
+    before = (time.time(), time.monotonic_ns())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        Trace(sink).payload(Lane.TO_HOST, b"abc", "data", link="3")
+        nursery.cancel_scope.cancel()
+    head, row = rows(path, heads=True)
+    assert head["upstream"] == {"dialect": "x"}
+    assert {"at_bridge", "python", "trio", "kernel"} < head.keys()
+    wall = datetime.fromisoformat(head["wall"]).timestamp()
+    assert abs((wall - head["ns"] / 1e9) - (before[0] - before[1] / 1e9)) < 0.1
+    assert row["link"] == "3"
+
+
+async def test_an_attempt_that_said_nothing_leaves_nothing(tmp_path):
+    path = tmp_path / "trace"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(TraceFile(path).run)
+        await trio.sleep(0.2)
+        nursery.cancel_scope.cancel()
+    assert path.read_bytes() == b""
+
+
+async def test_a_line_torn_by_a_kill_is_ended_before_the_next_record(tmp_path):
+    path = tmp_path / "trace"
+    path.write_text('{"ns": 1, "la')
+    sink = TraceFile(path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        Trace(sink).note("new")
+        nursery.cancel_scope.cancel()
+    torn, head, new = path.read_text().splitlines()
+    assert torn == '{"ns": 1, "la'
+    assert json.loads(head)["trace"] == 1
+    assert json.loads(new)["rule"] == "new"
+
+
+async def test_two_writers_of_one_file_are_refused(tmp_path):
+    first = TraceFile(tmp_path / "trace")
+    with pytest.raises(OSError, match="another bridge writes to it"):
+        TraceFile(tmp_path / "trace")
+    os.close(first._fd)

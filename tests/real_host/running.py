@@ -50,20 +50,23 @@ async def process(link, *arguments):
 
 
 @asynccontextmanager
-async def bridge(directory, module, trace=None):
-    """The pty on which an ESP-AT host finds its module: `local`, or a simulated modem with 1 s guards at 115200."""
-    host, modem = Path(directory) / "host", Path(directory) / "modem"
-    upstream = f"esp-at@pty:{host}"
+async def bridge(directory, module, trace=None, *, host="esp-at", keys="", network=("--allow", "127.0.0.0/8")):
+    """The pty on which an ESP-AT host finds its module: `local`, or a simulated modem with 1 s guards at 115200.
+
+    ``network`` are the options of whatever owns the gateway's sockets; ``keys`` follow the host's port.
+    """
+    path, modem = Path(directory) / "host", Path(directory) / "modem"
+    upstream = f"{host}@pty:{path}{keys}"
     tracing = ("--trace", str(trace)) if trace else ()
     if module == "local":
-        async with process(host, "run", upstream, "local", "--allow", "127.0.0.0/8", *tracing):
-            yield host
+        async with process(path, "run", upstream, "local", *network, *tracing):
+            yield path
     else:
         async with (
-            process(modem, "simulate", f"{module}@pty:{modem},baud=115200", "--allow", "127.0.0.0/8"),
-            process(host, "run", upstream, f"{module}@{modem}", *tracing),
+            process(modem, "simulate", f"{module}@pty:{modem},baud=115200", *network),
+            process(path, "run", upstream, f"{module}@{modem}", *tracing),
         ):
-            yield host
+            yield path
 
 
 def open_tty(path):
