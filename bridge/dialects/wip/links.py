@@ -12,6 +12,10 @@ from bridge.model import Condition, Delivered, Endpoint
 from bridge.network import LinkLost, NetworkError, Sending, StreamLink
 
 OUTBOX = 4096  # bytes of a send that may wait here for the wire
+# A slow line tears every message into pieces, and there are hosts that drop what follows the first one.  So a fetch
+# waits for what the modem has announced, and for what still streams in, until it has as many bytes as a TCP segment.
+WHOLE = 1460  # bytes
+GATHER = 0.005  # seconds without a byte after which what is here is taken for a message
 
 Ask = Callable[[Socket], Awaitable[None]]  # has the modem say the endpoints of a socket
 
@@ -89,6 +93,7 @@ class WipLink(Socket, StreamLink):
         self._ask = ask
         self._announced = 0  # bytes the modem said it holds
         self._buffer = bytearray()
+        self._came_at = -GATHER  # when the last of it came
 
     # --- the seam ---
 
@@ -124,9 +129,16 @@ class WipLink(Socket, StreamLink):
     async def fetch(self) -> int:
         """See StreamLink."""
         await trio.lowlevel.checkpoint()
-        while not self._buffer and self.condition is None and not self.closing:
-            self.want()
-            await self._changed.wait()
+        enough = min(WHOLE, self.room.low_water)  # so that a visit which fetches the rest is always possible
+        while self.condition is None and not self.closing and len(self._buffer) < enough:
+            if not self._buffer or self._announced:
+                self.want()
+                await self._changed.wait()
+                continue
+            if trio.current_time() >= self._came_at + GATHER:
+                break
+            with trio.move_on_at(self._came_at + GATHER):
+                await self._changed.wait()
         return len(self._buffer)
 
     def take(self, most: int) -> bytes:
@@ -186,6 +198,7 @@ class WipLink(Socket, StreamLink):
             self.end(Condition.RECEIVE_OVERRUN)
             return
         self._buffer += data
+        self._came_at = trio.current_time()
         self.peak = max(self.peak, len(self._buffer))
         self._announced = max(0, self._announced - len(data))
         self.wake()
@@ -198,6 +211,7 @@ class WipLink(Socket, StreamLink):
     def forget_announced(self) -> None:
         """See Socket."""
         self._announced = 0
+        self.wake()
 
     def end(self, condition: Condition) -> None:
         """See Socket."""

@@ -48,6 +48,7 @@ class Modem:
         self.discarded = 0  # payload that came in an unknown state, in the last `unknown`
         self.bytes_in = 0  # payload of mapped sockets, both ways: the arbiter's batches
         self.bytes_out = 0
+        self.drained = True  # no payload is on its way out of the line any more
         self.echoed = False  # our own commands came back
         self.up = False  # after bring-up: from here on an echo or a boot line means a reset
 
@@ -198,6 +199,7 @@ class Modem:
                 if self.tail.suspect():
                     return piece[start:] + b"".join(p for _, p in plan[number + 1 :]) + held
                 block = piece[start : start + BLOCK]
+                self.drained = False
                 await self._write(block, None, b"", "")
                 self._trace.payload(Lane.TO_MODULE, block)
                 self.bytes_out += len(block)
@@ -210,6 +212,7 @@ class Modem:
             await self._port.drain()
         if limit.cancelled_caught:
             raise ModemLost(Condition.MODULE_BLOCKED, "the line does not drain")
+        self.drained = True
         self.pluses.last_out = max(self.pluses.last_out, trio.current_time())
 
     async def escape(self, *, evidence: bool) -> bool:
@@ -219,6 +222,8 @@ class Modem:
         The caller has waited for the leading guard as far as it liked; the rest of it is waited for here.
         """
         guard, wait = self._profile.seconds("guard"), self._profile.seconds("escape_answer")
+        if not self.drained:  # the silence begins when the last byte has left, not when the kernel took it
+            await self.drain()
         for _ in range(1 if evidence else 2):
             await trio.sleep_until(self.pluses.last_out + guard)
             await self._write(b"+++", Lane.TO_MODULE, b"+++", "escape")

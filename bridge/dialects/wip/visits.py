@@ -70,6 +70,9 @@ class Visitor:
             elif sending is not None and sending.whole and not sending.finished:
                 await self._settle(socket)
                 continue
+            if not modem.drained:  # a guard begins when the last byte has left, not when the kernel took it
+                await modem.drain()
+                continue
             if now - modem.tail.last_byte >= self._profile.seconds("idle_out"):
                 socket.idle()
             idle = now - max(began, modem.tail.last_byte, modem.pluses.last_out)
