@@ -38,7 +38,7 @@ async def test_announced_bytes_are_waited_for(pause, autojump_clock):
         for byte in (b"k", b"n", b"o", b"c", b"k"):
             await module.say(byte)
             await trio.sleep(pause)
-        await trio.sleep(GATHER)
+        await trio.sleep(GATHER * 2)
         assert got == [b"knock"]
         nursery.cancel_scope.cancel()
 
@@ -49,7 +49,7 @@ async def test_bytes_nobody_announced_are_gathered_while_they_stream(autojump_cl
         for at in range(0, 300, 10):
             await module.say(bytes(range(at % 200, at % 200 + 10)))
             await trio.sleep(GATHER / 2)
-        await trio.sleep(GATHER)
+        await trio.sleep(GATHER * 2)
         await module.say(b"later")
         await trio.sleep(GATHER * 2)
         assert [len(data) for data in got] == [300, 5]
@@ -75,6 +75,6 @@ async def test_an_announcement_that_was_wrong_holds_nothing_back_for_good(autoju
         await trio.sleep(1.0)
         await module.say(b"\r\nOK\r\n")
         await module.play((b"AT+WIPDATA?\r", b"\r\nOK\r\n"))
-        await trio.sleep(GATHER)
+        await trio.sleep(GATHER * 2)
         assert got == [b"only this"]
         nursery.cancel_scope.cancel()
