@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bridge import __version__, config, demo, dialects, logs, service, tables
@@ -22,34 +23,25 @@ from bridge.commands import (
     ports,
     trace,
 )
+from bridge.commands.endpoint_help import ENDPOINT, HOST, MODULE
 from bridge.endpoint import EndpointError, EndpointSpec, parse
 from bridge.local.policy import Policy
 from bridge.ports.opening import PortError
 from bridge.transcript import run_file
 
-_ENDPOINT = """\
-An endpoint is DIALECT[:PROFILE]@PORT[,key=value ...]:
-  esp-at@/dev/ttyUSB0              a serial device, at the dialect's usual speed
-  wip:c1@/dev/ttyUSB1,baud=57600   one profile (firmware generation) of a dialect, at another speed
-  esp-at@usb:0403:6001:A5069RR4    the adapter with these USB numbers (and serial number), as 'at-bridge ports' shows them
-  esp-at@pty:host                  a new pseudo terminal; the link "host" shows where it is
-  wip:c1@modem                     an existing terminal by its path
-  local                            (downstream only) the gateway's own network
-"""
-
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="at-bridge",
-        description="Keeps frozen host firmware alive: presents the AT socket dialect that a host was written for,\n"
-        "and drives a module that speaks another.",
+        description="Keeps frozen host firmware alive: presents the AT socket dialect that a host\n"
+        "was written for, and drives a module that speaks another.",
         epilog="examples:\n"
-        "  at-bridge demo                                  see it work, without any hardware\n"
+        "  at-bridge demo                       see it work, without any hardware\n"
         "  at-bridge run esp-at@/dev/ttyUSB0 wip:c1@/dev/ttyUSB1\n"
-        "  at-bridge run esp-at@pty:host local             the gateway's own network instead of a module\n"
-        "  at-bridge simulate wip:c1@pty:modem             a simulated modem to try against\n"
-        "  at-bridge ports                                 what is plugged in, and how to name it\n"
-        "  at-bridge check -c bridge.toml                  is the configuration right?\n"
+        "  at-bridge run esp-at@pty:host local  the gateway's own network, no module\n"
+        "  at-bridge simulate wip:c1@pty:modem  a simulated modem to try against\n"
+        "  at-bridge ports                      what is plugged in, how to name it\n"
+        "  at-bridge check -c bridge.toml       is the configuration right?\n"
         "\n'at-bridge COMMAND --help' explains a command.\n\n" + EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -60,12 +52,15 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "run",
         "bridge a host to a module",
-        "Present UPSTREAM's dialect to a host and drive the module behind DOWNSTREAM, until SIGTERM or Ctrl-C.\n"
-        "With -c: the bridges of a configuration, all of them or those named.  One that fails is started again for ever and\n"
-        "does not end the others; status 78 where the configuration is wrong, otherwise only a signal ends it.",
+        "Present UPSTREAM's dialect to a host and drive the module behind DOWNSTREAM,\n"
+        "until SIGTERM or Ctrl-C; a second one ends it at once.\n"
+        "With -c: the bridges of a configuration, all of them or those named.  One that\n"
+        "fails is started again for ever and does not end the others; status 78 where\n"
+        "the configuration is wrong, otherwise only a signal ends it.",
         "  at-bridge run esp-at@/dev/ttyUSB0 wip:c1@/dev/ttyUSB1 --trace wires.jsonl\n"
         "  at-bridge run esp-at@pty:host local --allow 127.0.0.0/8\n"
-        "  at-bridge run -c /etc/at-bridge/bridge.toml meter-1\n\n" + _ENDPOINT,
+        "  at-bridge run esp-at@/dev/ttyUSB0,joined=yes,reset_on=dsr wip:c1@/dev/ttyUSB1\n"
+        "  at-bridge run -c /etc/at-bridge/bridge.toml meter-1\n\n" + "\n".join((ENDPOINT, HOST, MODULE)),
     )
     run.usage = "at-bridge run [OPTIONS] UPSTREAM DOWNSTREAM\n       at-bridge run [OPTIONS] -c FILE [NAME ...]"
     run.add_argument(
@@ -81,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "simulate",
         "play a module on the gateway's own network",
-        "Play a module of UPSTREAM's dialect whose network is the gateway's own; the same as 'run UPSTREAM local'.",
-        "  at-bridge simulate wip:c1@pty:modem,baud=115200 --allow 127.0.0.0/8\n\n" + _ENDPOINT,
+        "Play a module of UPSTREAM's dialect whose network is the gateway's own; the\nsame as 'run UPSTREAM local'.",
+        "  at-bridge simulate wip:c1@pty:modem,baud=115200 --allow 127.0.0.0/8\n\n" + ENDPOINT + "\n" + HOST,
     )
     simulate.add_argument("upstream", metavar="UPSTREAM", help="the module to play, and where")
     _running(simulate)
@@ -91,8 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "demo",
         "see it work, without any hardware",
-        "A simulated modem, the bridge and a scripted ESP-AT host, joined by pseudo terminals in this process.\n"
-        "Both wires are printed side by side, then what was checked.  Takes less than a minute.",
+        "A simulated modem, the bridge and a scripted ESP-AT host, joined by pseudo\n"
+        "terminals in this process.  Both wires are printed side by side, then what was\n"
+        "checked.  Takes less than a minute.",
         "  at-bridge demo\n  at-bridge demo --keep      then type at it from a terminal program\n",
     )
     show.add_argument("--keep", action="store_true", help="leave the pseudo terminals open until Ctrl-C")
@@ -106,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "test",
         "run transcripts",
-        "Run transcripts in virtual time; the first difference of each is shown side by side.",
+        "Run transcripts in virtual time; the first difference of each is shown side by\nside.",
         "  at-bridge test tests/transcripts/esp-at/send.txt\n  at-bridge test tests/transcripts\n",
     )
     test.add_argument("files", metavar="FILES", nargs="+", type=Path, help="transcripts, or folders of them (*.txt)")
@@ -187,6 +183,8 @@ def _run(args: argparse.Namespace) -> int:
             raise UsageError("UPSTREAM and DOWNSTREAM are needed, or -c FILE; 'at-bridge run --help' explains them")
         args.upstream, args.downstream = args.endpoints
     upstream = parse(args.upstream, side="upstream")
+    if args.command == "simulate":  # as the real module is, weaknesses and all
+        upstream = replace(upstream, host=replace(upstream.host, quirks=True))
     _known(upstream, dialects.UPSTREAMS, "host's")
     downstream = None if args.command == "simulate" else parse(args.downstream, side="downstream")
     if downstream is not None and downstream.is_local:

@@ -23,6 +23,7 @@ No payload and no argument is ever in it: the verb, words of the table, numbers,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
@@ -47,7 +48,6 @@ _ASKED = frozenset(  # refused for what the host asked, whatever the network
     {
         Condition.BAD_ARGUMENT,
         Condition.INDEX_IN_USE,
-        Condition.NO_FREE_LINK,
         Condition.NOT_SUPPORTED,
         Condition.TOO_LONG,
         Condition.WRONG_STATE,
@@ -77,7 +77,7 @@ class CommandLog:
         self._finals = finals
         self._open: dict[CommandEvent, None] = {}  # in the order in which they began
         self._tokens = float(BURST)
-        self._filled = trio.current_time()
+        self._filled = -math.inf
         self._unlogged = 0
         trace.watch_steps(self._step)
 
@@ -135,7 +135,7 @@ class CommandEvent:
 
     def __init__(self, owner: CommandLog, verb: str, form: str, disposition: str, heard: int) -> None:
         self._owner = owner
-        self._about = {"verb": verb[:VERB_MOST], "form": form, "disposition": disposition}
+        self._about = {"verb": verb[:VERB_MOST], "form": str(form), "disposition": disposition}
         self._in = heard
         self._out = 0
         self._steps: list[str] = []

@@ -16,7 +16,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ from bridge import dialects, tables
 from bridge.config_host import Keys, first
 from bridge.config_ports import check_listen, check_ports
 from bridge.config_schema import Bridge, Defaults, Local, Module, Problems, Top, convert, nearest
-from bridge.endpoint import EndpointError, EndpointSpec, parse
+from bridge.endpoint import EndpointError, EndpointSpec, no_argument, parse
 from bridge.local.policy import Policy
 from bridge.overrides import OverrideError, Overrides
-from bridge.service import Options
+from bridge.service import Options, other_profiles
 
 __all__ = ["ConfigError", "Configuration", "load"]
 
@@ -127,9 +127,10 @@ class _Reader:
         if upstream is None or downstream is None:
             return None
         upstream = self.keys.host(upstream, table, where)
-        self._module(downstream, table, where)
+        downstream = self._module(downstream, table, where)
         policy = self._policy(downstream, table, where)
         up, down = self._tables(upstream, downstream, table.overrides or {}, f"{where}.overrides")
+        others = self._others(downstream, down, (table.overrides or {}).get("downstream"), f"{where}.overrides.downstream")
         trace, payload = self._trace(name, table, where)
         # With problems, too: its ports are still worth a look.
         return Options(
@@ -141,6 +142,7 @@ class _Reader:
             name=name,
             upstream_table=up,
             downstream_table=down,
+            downstream_others=others,
         )
 
     def _endpoint(self, text: str, where: str, there: Mapping[str, str], *, up: bool) -> EndpointSpec | None:
@@ -160,11 +162,13 @@ class _Reader:
             return None
         return spec
 
-    def _module(self, spec: EndpointSpec, table: Bridge, where: str) -> None:
+    def _module(self, spec: EndpointSpec, table: Bridge, where: str) -> EndpointSpec:
+        """The endpoint with what the keys say of its module's network."""
         raw = {**({} if spec.is_local else self.defaults.module or {}), **(table.module or {})}
         module = convert(raw, Module, f"{where}.module", self.problems)
         if module is None:
-            return
+            return spec
+        said: dict[str, str] = {}
         for key in (key for key in raw if getattr(module, key) is not None):
             path = f"{where}.module.{key}"
             if spec.is_local:
@@ -173,7 +177,20 @@ class _Reader:
                 problem = f"the {spec.dialect} driver does not use it yet, and would join without it"
                 self.problems.add(path, problem, "leave it out; set it in the module itself, where it can keep it")
             elif key.endswith("_file"):
-                self.keys.secret(module, key, f"{where}.module")
+                name = key.removesuffix("_file")
+                value = self.keys.secret(module, key, f"{where}.module")
+                problem = "" if value is None else _not_a_pin(value) if name == "pin" else no_argument(value)
+                if problem:
+                    self.problems.add(path, f"what is in it {problem}", "see what the network's operator says")
+                elif value is not None:
+                    said[name] = value
+            elif getattr(spec.module, key) and key in (table.module or {}):
+                self.problems.add(path, "is given in downstream, too", "leave one out")
+            elif not getattr(spec.module, key):
+                said[key] = value = getattr(module, key)
+                if problem := no_argument(value):
+                    self.problems.add(path, problem, "see what the network's operator says")
+        return replace(spec, module=replace(spec.module, **said))
 
     def _policy(self, spec: EndpointSpec, table: Bridge, where: str) -> Policy:
         own = convert(table.local or {}, Local, f"{where}.local", self.problems)
@@ -209,6 +226,14 @@ class _Reader:
                 self.problems.add(f"{where}.downstream", "local has no table", "leave it out")
             return up, None
         return up, self._table(downstream, overrides.get("downstream"), f"{where}.downstream")
+
+    def _others(self, spec: EndpointSpec, table: tables.Profile | None, entries: Any, where: str) -> tuple[tables.Profile, ...]:
+        """The tables that may come in the place of ``table``: the overrides must fit them, too."""
+        if table is None:
+            return ()
+        named = (replace(spec, profile=name) for name in other_profiles(spec, table.profile))
+        found = [self._table(other, entries, where) for other in named]
+        return tuple(other for other in found if other is not None)
 
     def _table(self, spec: EndpointSpec, entries: Any, where: str) -> tables.Profile | None:
         try:
@@ -255,6 +280,10 @@ class _Reader:
                 remedy = "give each its own, as with {bridge} in the name"
                 self.problems.add(f"bridge.{options.name}.trace", f"bridge.{other} writes to {file}, too", remedy)
             owner.setdefault(file, options.name)
+
+
+def _not_a_pin(value: str) -> str:
+    return "" if re.fullmatch(r"[0-9]{4,8}", value) else "is no PIN: 4 to 8 digits"
 
 
 def _halves(text: str) -> tuple[str, str]:

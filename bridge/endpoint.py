@@ -5,7 +5,8 @@ belongs to PORT, commas and all.  A trailing ``,word=value`` with an unknown wor
 become part of a file name), unless PORT is a URL, whose own options look just the same.
 
 Some keys are about the line (``baud`` ...), some about the host on it (``joined`` ...): these stand on the upstream only
-and become `HostSettings`.  Not every kind of port has every line key; one that would do nothing is an error.
+and become `HostSettings`; some about the module's network (``apn`` ...): these stand on the downstream only and become
+`ModuleSettings`.  Not every kind of port has every line key; one that would do nothing is an error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from typing import Any, Literal, cast
 
-from bridge.model import HostSettings, Wire
+from bridge.model import HostSettings, ModuleSettings, Wire
 
 __all__ = ["BAUD_RANGE", "LISTEN", "LOCAL", "PTY", "UNIX", "URL", "EndpointError", "EndpointSpec", "parse"]
 
@@ -52,11 +53,13 @@ _HOST: dict[str, tuple[str, ...]] = {
     "connect": (),
     "payload": (),
 }
-_CHOICES = _LINE | _HOST
+_MODULE: dict[str, tuple[str, ...]] = {"apn": (), "user": ()}  # never a secret: those come from files
+_CHOICES = _LINE | _HOST | _MODULE
 _PLANNED = {("ack", "bridge"): "ack=bridge is not there yet"}
 _SECONDS = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,3})?")
 _SECONDS_MOST = 3600.0
 _SSID_MOST = 32  # bytes, IEEE 802.11
+_MODULE_MOST = 100  # characters of an access point's name, 3GPP TS 23.003; no module takes longer ones
 _WIRELESS = {"flow", "parity", "stop", "dtr", "rts", "reset_on"}  # what only a line with wires has
 # The kinds of port by what they begin with: what they are called, and the keys that would do nothing there.
 _KINDS: tuple[tuple[str, str, set[str]], ...] = (
@@ -95,6 +98,7 @@ class EndpointSpec:
     rts: ModemLine = "keep"
     ack: Ack = "module"
     host: HostSettings = field(default_factory=HostSettings)  # upstream only: how this host is treated
+    module: ModuleSettings = field(default_factory=ModuleSettings)  # downstream only: what it needs for its network
 
     @property
     def is_local(self) -> bool:
@@ -181,6 +185,8 @@ def _check_place(text: str, key: str, port: str, side: Side) -> None:
     """Whether this key says anything about this kind of port, on this side."""
     if key in _HOST and side == "downstream":
         raise EndpointError(text, f"{key}= is about the host", "put it on the upstream")
+    if key in _MODULE and side == "upstream":
+        raise EndpointError(text, f"{key}= is about the module's network", "put it on the downstream")
     for prefix, name, without in _KINDS:
         if port.lower().startswith(prefix) and key in without:
             raise EndpointError(text, f"{name} has no {key}", f"leave out {key}= (baud= paces it)")
@@ -240,17 +246,31 @@ def _check(text: str, key: str, value: str) -> str:
         if value and value.isprintable() and len(value.encode()) <= _SSID_MOST:
             return value
         raise EndpointError(text, f"ssid={value!r} is no network name", f"give 1 to {_SSID_MOST} bytes, or leave it out for any")
+    if key in _MODULE:
+        if problem := no_argument(value):
+            raise EndpointError(text, f"{key}= {problem}", "see what the network's operator says")
+        return value
     problem = _PLANNED.get((key, value), f"{key} cannot be {value!r}")
     near = difflib.get_close_matches(value.lower(), choices, n=1)
     remedy = f"did you mean {key}={near[0]}?" if near else f"{key} can be {' or '.join(choices)}"
     raise EndpointError(text, problem, remedy)
 
 
+def no_argument(value: str) -> str:
+    """Why no module's network could be joined with this text; "" where it can."""
+    if not value or len(value) > _MODULE_MOST:
+        return f"has 1 to {_MODULE_MOST} characters"
+    if not value.isascii() or not value.isprintable() or '"' in value:
+        return "is plain printable ASCII, without quotes"
+    return ""
+
+
 def _spec(text: str, dialect: str, profile: str, port: str, options: dict[str, str]) -> EndpointSpec:
     numbers = {"baud", "stop"}
     line = {key: int(value) if key in numbers else value for key, value in options.items() if key in _LINE}
     assert line.keys() <= {known.name for known in fields(EndpointSpec)}
-    return EndpointSpec(text, dialect, profile, port, host=_host(options), **cast("dict[str, Any]", line))
+    module = ModuleSettings(**{key: value for key, value in options.items() if key in _MODULE})
+    return EndpointSpec(text, dialect, profile, port, host=_host(options), module=module, **cast("dict[str, Any]", line))
 
 
 def _host(options: dict[str, str]) -> HostSettings:

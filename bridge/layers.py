@@ -18,11 +18,10 @@ class LayerError(ValueError):
 
 
 def resolve(tree: Tree, profiles: Mapping[str, Any], chosen: str) -> Tree:
-    """The rows of one profile.  Raises LayerError."""
+    """The rows of one profile; those with ``same`` are not filled yet (`copy_same`).  Raises LayerError."""
     merged = _layer({}, tree)
     for name in _lineage(profiles, chosen):
         merged = _layer(merged, {k: v for k, v in profiles[name].items() if k not in {"extends", "title", "source"}})
-    _copy_same(_table(merged, "command"))
     return merged
 
 
@@ -57,15 +56,23 @@ def _layer(base: Tree, over: Tree) -> Tree:
     return merged
 
 
-def _copy_same(rows: Tree) -> None:
-    """Fill the rows that are another name of a command with a copy of its row."""
-    for name, row in rows.items():
-        if not isinstance(row, dict) or "same" not in row:
-            continue
-        first = rows.get(row["same"])
-        if not isinstance(first, dict) or "same" in first:
-            raise LayerError(f"command.{name}.same: {row['same']!r} is no command with a row of its own")
-        rows[name] = {**first, **row}
+def copy_same(merged: Tree) -> Tree:
+    """The rows of a profile, those that are another name of a command filled with a copy of its row.  Raises LayerError."""
+    rows = _table(merged, "command")
+    return merged | {"command": {name: filled(name, row, rows) for name, row in rows.items()}}
+
+
+def filled(name: str, row: Any, rows: Mapping[str, Any]) -> Any:
+    """One row, with what it has of the command that it is another name of.  Raises LayerError."""
+    if not isinstance(row, dict) or "same" not in row:
+        return row
+    first = rows.get(row["same"])
+    if not isinstance(first, dict) or "same" in first:
+        raise LayerError(f"command.{name}.same: {row['same']!r} is no command with a row of its own")
+    if first.get("disposition") == "refused" and "disposition" not in row:
+        # What is refused by one name is refused by the other: nothing that says how it would be done can stay.
+        row = {key: value for key, value in row.items() if key in {"same", "source", "note", "secret"}}
+    return {**first, **row}
 
 
 def _table(tree: Tree, key: str) -> Tree:

@@ -139,6 +139,19 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class ModuleSettings:
+    """What a module needs to get onto its network, and no table says.  Empty: the module keeps what it has.
+
+    Secrets never appear in a repr.
+    """
+
+    apn: str = ""  # the access point of a packet network
+    user: str = ""
+    password: str = field(default="", repr=False)
+    pin: str = field(default="", repr=False)  # of the SIM card
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who the module says it is."""
 
@@ -152,6 +165,7 @@ class HostSettings:
     """How one host is treated: what no table says, because it is about this board and not about its dialect."""
 
     announce: bool = True  # a bridge that starts says so as a module does at power-up (`ready`)
+    quirks: bool = False  # a simulated module: it has the real one's weaknesses, too (what its table calls quirk_...)
     joined_at_start: bool = False  # the host was provisioned years ago and never joins: the module is joined by itself
     ssid: str = ""  # the only network name that can be joined; "": any
     password: str | None = field(default=None, repr=False)  # the only password; None: any

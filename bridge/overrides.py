@@ -14,6 +14,9 @@ from typing import Any
 
 import msgspec
 
+from bridge.blanks import MAIN, BlankError, Known, strange
+from bridge.layers import LayerError, filled
+
 __all__ = ["OverrideError", "Overrides", "apply"]
 
 _MAIN = {"value": "value", "time": "seconds", "text": "text", "template": "send", "urc": "pattern"}
@@ -38,8 +41,11 @@ class OverrideError(Exception):
         self.path = path
 
 
-def apply(tree: Mapping[str, Any], overrides: Overrides, rows: Mapping[str, type]) -> dict[str, Any]:
-    """The table's tree with the overrides in it.  ``rows``: the type of each section's rows.  Raises OverrideError."""
+def apply(tree: Mapping[str, Any], overrides: Overrides, rows: Mapping[str, type], known: Known) -> dict[str, Any]:
+    """The table's tree with the overrides in it, before rows with ``same`` are filled: those follow their command.
+
+    ``rows``: the type of each section's rows; ``known``: what their texts may have to be filled in.  Raises OverrideError.
+    """
     result = dict(tree)
     for section, given in overrides.entries.items():
         if section == _LIST:
@@ -52,7 +58,29 @@ def apply(tree: Mapping[str, Any], overrides: Overrides, rows: Mapping[str, type
             raise OverrideError(section, "is not a table", f"write {section}.NAME = ...")
         else:
             result[section] = _named(section, result.get(section, {}), given, overrides.source, rows[section])
+        if section in MAIN:
+            _check_texts(section, result[section], given, known)
     return result
+
+
+def _check_texts(section: str, rows: Any, given: Any, known: Known) -> None:
+    """Whether what the operator wrote can be filled in."""
+    key = MAIN[section]
+    texts = (
+        [(f"{section}[{n}].{key}", "", row[key]) for n, row in enumerate(rows[: len(given)])]
+        if isinstance(rows, list)
+        else [(f"{section}.{name}.{key}", name, rows[name][key]) for name in given]
+    )
+    for path, name, text in texts:
+        there = known.get((section, name), frozenset())
+        try:
+            wrong = strange(text, there)
+        except BlankError as error:
+            problem, _, remedy = str(error).partition("; ")
+            raise OverrideError(path, problem, remedy) from None
+        if wrong:
+            can = ", ".join(sorted(f"{{{blank}}}" for blank in there))
+            raise OverrideError(path, f"nothing fills in {wrong}", f"what can be filled in here: {can or 'nothing'}")
 
 
 def _named(section: str, old: Mapping[str, Any], given: Mapping[str, Any], source: str, kind: type) -> dict[str, Any]:
@@ -62,17 +90,30 @@ def _named(section: str, old: Mapping[str, Any], given: Mapping[str, Any], sourc
         if name not in old:
             raise OverrideError(path, "the table has no such entry", _nearest(name, old))
         if isinstance(value, Mapping):
-            # A command that is to be refused has no forms and no hook any more; nothing of its row can stay.
-            base = {} if value.get("disposition") == "refused" else old[name]
-            row = {**base, **value}
+            row = {**_base(old[name], value, old), **value}
         elif section in _MAIN:
             row = {**old[name], _MAIN[section]: value}
         else:
             raise OverrideError(path, "is not a table", f"write {path} = {{ ... }} with the keys to replace")
         row.pop("confirmed", None)  # the operator says so
         row["source"] = source
-        merged[name] = _checked(path, row, kind)
+        try:
+            _checked(path, filled(name, row, old), kind)
+        except LayerError as error:
+            raise OverrideError(path, str(error), "leave it as it is") from None
+        merged[name] = row
     return merged
+
+
+def _base(row: Mapping[str, Any], value: Mapping[str, Any], rows: Mapping[str, Any]) -> dict[str, Any]:
+    """What stays of a row.
+
+    A command that is refused has no forms and no hook any more.  But hosts type it all the same: what was secret stays so.
+    """
+    if value.get("disposition") != "refused":
+        return dict(row)
+    before = filled("", row, rows)
+    return {key: before[key] for key in ("secret",) if key in before}
 
 
 def _listed(section: str, old: Iterable[Mapping[str, Any]], given: Any, source: str, kind: type) -> list[Any]:

@@ -17,7 +17,7 @@ from bridge import dialects, logs, tables
 from bridge.endpoint import EndpointSpec
 from bridge.local.network import LocalNetwork
 from bridge.local.policy import Policy
-from bridge.model import Condition
+from bridge.model import Condition, ModuleSettings
 from bridge.network import Network, NetworkError
 from bridge.ports import Port, PortLost, inventory
 from bridge.ports.opening import PortError, open_port, publish
@@ -48,6 +48,7 @@ class Options:
     name: str = ""  # of several in one process; logs and traces say it
     upstream_table: tables.Profile | None = None  # None: as mappings/ has it, with no overrides
     downstream_table: tables.Profile | None = None
+    downstream_others: tuple[tables.Profile, ...] | None = None  # what the module may turn out to be, with the overrides
 
     def about(self) -> dict[str, Any]:
         """What a trace says of it, once: which profiles, and by which tables."""
@@ -148,7 +149,9 @@ async def run_bridge(options: Options, grace: Grace, *watchers: Callable[[], Awa
             nursery.start_soon(sink.run)
             stack.callback(nursery.cancel_scope.cancel)
             logs.noted_in(trace)
-        network, _ = await open_network(options.downstream, options.policy, trace, stack, options.downstream_table)
+        network, _ = await open_network(
+            options.downstream, options.policy, trace, stack, options.downstream_table, others=options.downstream_others
+        )
         upstream, port = await open_upstream(options.upstream, network, trace, stack, options.upstream_table)
         grace.seconds = max(grace.seconds, float(getattr(network, "shutdown_grace", GRACE)))
         async with trio.open_nursery() as session:
@@ -164,16 +167,39 @@ async def run_bridge(options: Options, grace: Grace, *watchers: Callable[[], Awa
 
 
 async def open_network(
-    spec: EndpointSpec | None, policy: Policy, trace: Trace, stack: AsyncExitStack, table: tables.Profile | None = None
+    spec: EndpointSpec | None,
+    policy: Policy,
+    trace: Trace,
+    stack: AsyncExitStack,
+    table: tables.Profile | None = None,
+    *,
+    others: tuple[tables.Profile, ...] | None = None,
 ) -> tuple[Network, Port | None]:
     """The Network below, and its port where it has one; the port is closed by the stack."""
     if spec is None:
         return LocalNetwork(policy, trace), None
     table = table or tables.load(spec.dialect, spec.profile or "")
+    driver = dialects.downstream(spec.dialect)
+    more: dict[str, Any] = {}
+    if getattr(driver, "module_keys", ()):
+        more["settings"] = spec.module
+    elif spec.module != ModuleSettings():
+        raise ServiceError(f"{spec.text}: the {spec.dialect} driver has no use for apn= and user=; leave them out")
+    if others is None:
+        others = tuple(tables.load(spec.dialect, name) for name in other_profiles(spec, table.profile))
+    if others:
+        more["others"] = others
     port = await open_port(resolved(spec), baud=speed(spec, table))
     stack.push_async_callback(close, port)
-    network: Network = dialects.downstream(spec.dialect)(port, table, trace)
+    network: Network = driver(port, table, trace, **more)
     return network, port
+
+
+def other_profiles(spec: EndpointSpec, taken_for: str) -> list[str]:
+    """The profiles that a module may turn out to have, where the endpoint names none and the driver asks it."""
+    if spec.profile or not getattr(dialects.downstream(spec.dialect), "finds_profile", False):
+        return []
+    return [name for name in tables.profiles(spec.dialect) if name != taken_for]
 
 
 async def open_upstream(

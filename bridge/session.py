@@ -25,6 +25,7 @@ _TICK = 0.001  # seconds: every task that is ready has had its turn
 
 Render = Callable[[], bytes | None]
 Shown = Callable[[bytes], bytes]  # what of a rendered message the trace may have
+About = str | Callable[[], str]  # the connection that a message is about, for the trace; asked for when it is rendered
 
 
 class Upstream(ABC):
@@ -53,12 +54,13 @@ async def run_session(
 
 
 class _Message:
-    __slots__ = ("render", "rule", "shown", "written")
+    __slots__ = ("link", "render", "rule", "shown", "written")
 
-    def __init__(self, render: Render, shown: bytes | Shown | None, rule: str) -> None:
+    def __init__(self, render: Render, shown: bytes | Shown | None, rule: str, link: About = "") -> None:
         self.render = render
         self.shown = shown
         self.rule = rule
+        self.link = link
         self.written = trio.Event()
 
 
@@ -150,15 +152,15 @@ class HostWriter:
         self._put(self._direct, _Message(render, None, rule))
         return True
 
-    def post(self, data: bytes, *, shown: bytes | None = None, rule: str = "answer") -> trio.Event:
+    def post(self, data: bytes, *, shown: bytes | None = None, rule: str = "answer", link: About = "") -> trio.Event:
         """Part of the running command's answer; the event is set when it was handed to the port."""
-        message = _Message(lambda: data, shown, rule)
+        message = _Message(lambda: data, shown, rule, link)
         self._put(self._direct, message)
         return message.written
 
-    def post_render(self, render: Render, *, rule: str = "answer") -> trio.Event:
+    def post_render(self, render: Render, *, rule: str = "answer", link: About = "") -> trio.Event:
         """The same, rendered when written."""
-        message = _Message(render, None, rule)
+        message = _Message(render, None, rule, link)
         self._put(self._direct, message)
         return message.written
 
@@ -166,13 +168,13 @@ class HostWriter:
         """`post`, and wait until it is written.  ``shown`` replaces it in the trace (secrets)."""
         await self.post(data, shown=shown, rule=rule).wait()
 
-    async def urc(self, render: Render, rule: str = "urc", *, shown: Shown | None = None) -> None:
+    async def urc(self, render: Render, rule: str = "urc", *, shown: Shown | None = None, link: About = "") -> None:
         """An unsolicited message, rendered when written (None: nothing to say any more).
 
         ``shown`` makes of the message what the trace may have (a link's bytes are not for it).
         Cancelled before its turn it is withdrawn; once its turn has come it is written.
         """
-        message = _Message(render, shown, rule)
+        message = _Message(render, shown, rule, link)
         self._put(self._urcs, message)
         try:
             await message.written.wait()
@@ -206,7 +208,8 @@ class HostWriter:
             message = await self._next()
             data = message.render()
             if data:
-                self._trace.line(Lane.TO_HOST, _shown(message, data), message.rule)
+                link = message.link if isinstance(message.link, str) else message.link()
+                self._trace.line(Lane.TO_HOST, _shown(message, data), message.rule, link=link)
                 await self._send(data)
             message.written.set()
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import msgspec
 
 from bridge import layers
+from bridge.blanks import BlankError, blanks, known
 from bridge.model import Condition
 from bridge.overrides import Overrides, apply
 from bridge.wire.grammar import Form, Grammar, GrammarError
@@ -147,7 +148,7 @@ class Profile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             if row.code != code or row.during not in {"", during} or row.after not in {"", after}:
                 continue
             weight = 2 * bool(row.during) + bool(row.after)
-            if weight > rank:
+            if weight >= rank:  # of two equals the later one, which is the profile's own
                 best, rank = Condition(row.condition), weight
         return best
 
@@ -213,10 +214,12 @@ def parse(text: str, file: str, profile: str = "", overrides: Overrides | None =
     chosen = profile or head["default"]
     try:
         merged = layers.resolve(tree, profiles, chosen)
+        if overrides is not None:
+            layers.copy_same(merged)  # what is wrong with the table itself is not the override's fault
+            merged = apply(merged, overrides, _ROWS, known([tree, *profiles.values()]))
+        merged = layers.copy_same(merged)
     except layers.LayerError as error:
         raise TableError(f"{file}: {error}") from None
-    if overrides is not None:
-        merged = apply(merged, overrides, _ROWS)
     merged |= {"dialect": head["name"], "profile": chosen, "title": head["title"], "file": file}
     try:
         table = msgspec.convert(merged, Profile)
@@ -262,6 +265,14 @@ def _problems(table: Profile) -> Iterable[str]:
     for where, condition in named:
         if condition not in known:
             yield f"{where}.condition: {condition!r} is not a condition of bridge/model.py"
+    texts = [(f"text.{name}.text", row.text) for name, row in table.text.items()]
+    texts += [(f"template.{name}.send", row.send) for name, row in table.template.items()]
+    texts += [(f"refusal[{n}].text", row.text) for n, row in enumerate(table.refusal)]
+    for where, text in texts:
+        try:
+            blanks(text)
+        except BlankError as error:
+            yield f"{where}: {error}"
     for name, command in table.command.items():
         yield from _command_problems(name, command)
     yield from _urc_problems(table.urc)

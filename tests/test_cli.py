@@ -1,6 +1,7 @@
 """The command line from the outside: statuses, one-line errors with a remedy, help that helps."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge import cli, service, tables
+from bridge import cli, endpoint, service, tables
+from bridge.commands.endpoint_help import ENDPOINT, HOST, MODULE
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,6 +36,43 @@ def test_version_and_help(capsys):
         assert "examples:" in text
         for code in ("0  ", "1  ", "2  ", "78  "):
             assert code in text
+
+
+COMMANDS = ("run", "simulate", "demo", "check", "ports", "trace", "install", "test")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_a_narrow_terminal(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, text, _ = run(capsys, *command.split(), "--help")
+    assert [row for row in text.splitlines() if len(row) > 80] == []
+
+
+@pytest.mark.parametrize("command", ["run", "simulate"])
+def test_help_names_every_kind_of_port_and_every_key(capsys, command):
+    _, text, _ = run(capsys, command, "--help")
+    for word in ("/dev/", "usb:", "pty:", "listen:", "unix:", "rfc2217://", "socket://", "'local'"):
+        assert word in text
+    missing = {"ack"} if command == "run" else {"ack", *endpoint._MODULE}  # of ack there is only one yet
+    for key in endpoint._CHOICES.keys() - missing:
+        assert f"  {key}=" in text or f" {key}=" in text, key
+
+
+def test_the_endpoints_and_keys_of_the_help_are_right():
+    shown = re.findall(r"^  ((?:esp-at|wip:c1)@\S+)", ENDPOINT, re.MULTILINE)
+    assert len(shown) == 9
+    for text in shown:
+        assert endpoint.parse(text, side="upstream" if text.startswith("esp") else "downstream").port
+    keys = re.findall(r"^  (\w+=[\w.]+)", ENDPOINT + HOST, re.MULTILINE)
+    assert len(keys) == 11
+    for key in keys:
+        assert endpoint.parse(f"esp-at@/dev/ttyUSB0,{key}", side="upstream").text
+    keys = re.findall(r"^  (\w+=[\w.]+)", MODULE, re.MULTILINE)
+    assert len(keys) == 2
+    for key in keys:
+        assert endpoint.parse(f"wip@/dev/ttyUSB0,{key}", side="downstream").text
+        with pytest.raises(endpoint.EndpointError, match="about the module"):
+            endpoint.parse(f"esp-at@/dev/ttyUSB0,{key}", side="upstream")
 
 
 @pytest.mark.parametrize(

@@ -5,24 +5,18 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from contextlib import asynccontextmanager
 
 import pytest
 import structlog
 import trio
-from fake_network import FakeNetwork
-from test_esp_at import BUSY, ERROR, OK, PROMPT, Host, bridge
+from test_esp_at import BUSY, ERROR, OK, PROMPT, bridge
 from wired_port import plugged
 
-from bridge import tables
+from bridge import logs
 from bridge.command_log import BURST, STEPS_MOST, CommandLog, Part, final_words
-from bridge.dialects.esp_at.upstream import EspAtUpstream
-from bridge.dialects.wip.downstream import WipNetwork
-from bridge.dialects.wip.upstream import WipUpstream
-from bridge.model import Condition, HostSettings, Wire
+from bridge.model import Condition, Wire
 from bridge.network import NetworkError
 from bridge.ports.memory import line
-from bridge.session import run_session
 from bridge.trace import Lane, Trace
 
 pytestmark = pytest.mark.deadline(9000)
@@ -33,14 +27,14 @@ BYTE = 10 / BAUD
 
 @pytest.fixture
 def logged():
-    with structlog.testing.capture_logs() as logs:
-        yield logs
+    with structlog.testing.capture_logs() as entries:
+        yield entries
 
 
-def told(logs, *keys):
+def told(entries, *keys):
     """The events of commands, as far as asked for; emptied."""
-    events = [event for event in logs if event["event"] == "command"]
-    logs.clear()
+    events = [event for event in entries if event["event"] == "command"]
+    entries.clear()
     return [tuple(event.get(key) for key in keys) for event in events] if keys else events
 
 
@@ -268,9 +262,7 @@ async def test_a_reset_ends_what_runs_with_one_event(autojump_clock, logged):
         assert told(logged, "verb", "final") == [("AT", "OK")]
 
 
-async def test_the_trace_has_what_is_logged_under_the_bridges_name(autojump_clock, capsys):
-    from bridge import logs
-
+async def test_an_event_says_which_bridge_and_what_went_well_is_not_in_a_journal(autojump_clock, capsys):
     logs.configure("json", "info")
     structlog.contextvars.bind_contextvars(bridge="meter-1")
     try:
@@ -313,40 +305,6 @@ async def test_no_argument_and_no_payload_is_in_an_event(autojump_clock, logged)
     assert text.count("CWJAP") >= 20
     for part in (SECRET, SECRET[:8], SECRET[-8:]):
         assert part not in text
-
-
-@asynccontextmanager
-async def whole():
-    """A host on our upstream, our WIP driver, and our simulated modem: one trace of both wires of the bridge."""
-    records = []
-    trace = Trace(records.append)
-    module, modem = line("module", baud=115200)
-    near, far = line("host")
-    below, table = FakeNetwork(), tables.load("wip", "c1")
-    network = WipNetwork(module, table, trace)
-    upstream = EspAtUpstream(near, network, tables.load("esp-at"), trace, HostSettings(announce=False))
-    async with trio.open_nursery() as nursery:
-        await nursery.start(run_session, WipUpstream(modem, below, table, Trace()), below)
-        host = Host(far, below, upstream, records)
-        nursery.start_soon(host.listen)
-        await nursery.start(run_session, upstream, network)
-        await trio.sleep(20)
-        yield host
-        network.shutdown_grace = 0
-        nursery.cancel_scope.cancel()
-
-
-async def test_the_steps_of_a_real_driver(autojump_clock, logged):
-    async with whole() as host:
-        await host.ask('AT+CWJAP="net","pw"', 20)
-        await host.ask("AT+CIPMUX=1")
-        await host.ask('AT+CIPSTART=0,"TCP","1.2.3.4",80', 10)
-        told(logged)
-        assert (await host.ask("AT+CIPSEND=0,5")).endswith(PROMPT)
-        assert (await host.ask(b"hello", 20)).endswith(b"SEND OK\r\n")
-        ((steps, module),) = told(logged, "steps", "module")
-        assert steps == ["map", "escape"], steps
-        assert module > 0.01
 
 
 # What the trace says of links and wires

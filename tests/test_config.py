@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge import cli, config, dialects, secret_files
+from bridge.dialects.esp_at.lines import Mask
 from bridge.model import HostSettings, Wire
 from bridge.ports import inventory
 
@@ -538,6 +539,54 @@ def test_a_credential_as_systemd_leaves_it(tmp_path, monkeypatch):
 def test_an_override_that_does_not_fit(wrong, override, said):
     text = ONE.replace('"local"', '"wip@modem"') + f"[bridge.gate.overrides]\n{override}\n"
     wrong(text, "bridge.gate.overrides.", *said)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ('text.ok = "OK{"', "overrides.upstream.text.ok.text: Single '{' encountered in format string; a brace that is meant"),
+        ('text.connect = "{nmber}CONNECT"', "text.connect.text: nothing fills in {nmber}; what can be filled in here: {id}"),
+        ('text.ok = "{id}OK"', "text.ok.text: nothing fills in {id}; what can be filled in here: nothing"),
+        ('text.err_code = "{code:d}"', "text.err_code.text: nothing fills in {code:d}; what can be filled in here: {code:08x}"),
+        ('text.err_code = { text = "{code}" }', ""),
+        ('text.recvdata = "{length}:"', ""),
+        ('text.connect = "{{{id}}}"', ""),
+        ('refusal = [{ condition = "*", text = "{id}ERR{mux}" }]', ""),
+        ('refusal = [{ condition = "*", text = "{cause}ERR" }]', "refusal[0].text: nothing fills in {cause}; what can be"),
+    ],
+)
+def test_an_overridden_text_that_cannot_be_filled_in(load, wrong, override, said):
+    text = ONE + f"[bridge.gate.overrides.upstream]\n{override}\n"
+    if said:
+        wrong(text, said)
+    else:
+        load(text)
+
+
+def nonos(load, override):
+    text = ONE.replace('"esp-at@', '"esp-at:nonos-1.7@') + f"[bridge.gate.overrides.upstream.command]\n{override}\n"
+    assert "nonos" in text
+    return load(text).bridges[0].upstream_table.command
+
+
+def test_an_override_reaches_every_name_of_its_command(load):
+    rows = nonos(load, "CWJAP.final = 77.0\nCWJAP_DEF.final = 55.0\nCWMODE_CUR.note = 'x'\nCWMODE.note = 'y'")
+    assert [rows[name].final for name in ("CWJAP", "CWJAP_CUR", "CWJAP_DEF")] == [77, 77, 55]
+    assert [rows[name].note for name in ("CWMODE", "CWMODE_CUR", "CWMODE_DEF")] == ["y", "x", "y"]
+    assert rows["CWJAP_CUR"].secret == rows["CWJAP"].secret == ("password",)
+    assert rows["CWJAP_CUR"].source.startswith("Espressif")
+    assert rows["CWJAP_DEF"].source.startswith("configuration")
+
+
+def test_a_refused_command_is_refused_by_every_name_and_its_arguments_stay_secret(load):
+    rows = nonos(load, "CWJAP = { disposition = 'refused', why = 'w' }\nCWMODE_DEF = { disposition = 'refused', why = 'v' }")
+    for name in ("CWJAP", "CWJAP_CUR", "CWJAP_DEF"):
+        assert (rows[name].disposition, rows[name].why, rows[name].hook, rows[name].set) == ("refused", "w", "", None)
+        assert rows[name].secret == ("password",)
+    assert Mask(rows).line(b'AT+CWJAP_DEF="a","hush"\r\n').count(b"hush") == 0
+    assert rows["CWMODE_DEF"].why == "v"
+    assert rows["CWMODE_CUR"].disposition != "refused"
+    assert not rows["CWMODE_DEF"].same
 
 
 def test_overrides_reach_the_tables(load, tmp_path):

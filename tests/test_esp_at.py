@@ -128,6 +128,9 @@ FRESH = [
     ("AT+CIPMUX=2", ERROR),
     ("AT+CIPSTATUS", b"STATUS:5\r\n" + OK),
     ("AT+CIPSTATE?", OK),
+    ("AT+CIPMODE?", b"+CIPMODE:0\r\n" + OK),
+    ("AT+CIPMODE=0", OK),
+    ("AT+CIPMODE=1", ERROR),
     ("AT+CIPDINFO?", b"+CIPDINFO:false\r\n" + OK),
     ("AT+CIPDINFO=1", OK),
     ('AT+CIPDOMAIN="example.com"', ERROR),
@@ -428,6 +431,16 @@ def test_mask_shows_what_is_no_secret():
     mask = Mask(tables.load("esp-at").command)
     assert mask.line(b"AT+CWJAP?\r\n") == b"AT+CWJAP?\r\n"
     assert mask.line(b'AT+CIPSTART="TCP","h",1\r\n') == b'AT+CIPSTART="TCP","h",1\r\n'
+    assert mask.line(b"AT+FUTURE=1,2\r\n") == b"AT+FUTURE=1,2\r\n"
+
+
+@pytest.mark.parametrize(
+    "line", [b'AT+MQTTUSERCFG=0,1,"id","user","hunter2",0,0,""', b'AT+HTTPCHEAD="hunter2"?', b'AT+X="hunter2']
+)
+async def test_what_no_row_tells_may_be_a_secret(autojump_clock, line):
+    async with bridge() as host:
+        assert await host.ask(line + b"\r\n") == line + b"\r\n" + ERROR
+        assert not [record for record in host.records if b"hunter2" in repr(record).encode()]
 
 
 @given(cuts=st.lists(st.integers(1, 40), max_size=60))

@@ -251,6 +251,27 @@ async def test_sends_the_old_way(autojump_clock):
         assert await host.ask("AT") == BUSY  # nothing is being sent
 
 
+async def test_a_silence_follows_a_body_where_old_hosts_drop_what_comes_at_once(autojump_clock):
+    """WeeESP8266 empties its input after a body; WiFiEsp looks for CLOSED within 5 ms of one."""
+    async with bridge(profile=OLD) as host:
+        await host.ask("ATE0")
+        await host.ask('AT+CWJAP="net","password"')
+        await host.ask("AT+CIPMUX=1")
+        for number in (0, 1):
+            await host.ask(f'AT+CIPSTART={number},"TCP","1.2.3.4",80')
+        for link in host.network.links:
+            link.feed(b"x" * 2000)
+            link.peer_close()
+        await trio.sleep(0.1)
+        times = [time for time, _ in host.heard]
+        assert sorted(data.split(b":")[0] for _, data in host.heard) == sorted(
+            [b"0,CLOSED\r\n", b"1,CLOSED\r\n", *(b"\r\n+IPD,%d,%d" % (n, size) for n in (0, 1) for size in (540, 1460))]
+        )
+        for (at, data), after in zip(host.heard, times[1:], strict=False):
+            if b"+IPD" in data:
+                assert 0.0015 < after - at < 0.005
+
+
 async def test_passive_receive_the_old_way(autojump_clock):
     async with bridge(profile=OLD) as host:
         await host.ask("ATE0")
@@ -277,6 +298,9 @@ async def test_ping(autojump_clock, profile):
         assert await host.ask('AT+PING="1.2.3.4"') == prefix + b"42\r\n" + OK
         host.network.delay["ping"] = math.inf
         assert await host.ask('AT+PING="1.2.3.4"', 10) == prefix + late + b"\r\n" + ERROR
+        host.network.delay.clear()
+        host.network.error["ping"] = NetworkError(Condition.HOST_UNREACHABLE)
+        assert await host.ask('AT+PING="1.2.3.4"') == prefix + late + b"\r\n" + ERROR
 
 
 @pytest.mark.parametrize("profile", [NEW, MIDDLE])

@@ -246,6 +246,25 @@ async def test_a_payload_that_does_not_wait_for_the_prompt_is_answered_in_order(
         assert links[0].sent == b"abcd"
 
 
+@pytest.mark.parametrize("profile", ["espat-2.3", "nonos-1.7"])
+async def test_the_prompt_comes_in_time_on_a_real_line_with_every_other_link_flooding(autojump_clock, profile):
+    """Hosts wait 1 s for it: adafruit ESP_ATcontrol, WiFiEsp, rt-esp-at-nal."""
+    async with bridge(profile=profile) as host:
+        await host.ask("ATE0")
+        await host.ask('AT+CWJAP="net","password"')
+        await host.ask("AT+CIPMUX=1")
+        for number in range(5):
+            await host.ask(f'AT+CIPSTART={number},"TCP","1.2.3.4",80')
+        host.upstream.port.baud = 115200
+        for link in host.network.links[1:]:
+            link.feed(b"x" * 200000)
+        await host.read(1)
+        for _ in range(5):
+            await host.type(b"AT+CIPSEND=0,2\r\n")
+            assert (await host.read(0.95)).rstrip(b" ").endswith(b">")
+            assert b"SEND OK" in await host.ask(b"ab", 0.3)
+
+
 async def test_the_prompt_comes_in_time_whatever_floods(autojump_clock):
     async with bridge() as host:
         links = await host.join(links=(0, 1))

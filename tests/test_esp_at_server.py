@@ -24,7 +24,13 @@ async def serving(host, port=80, setup=()):
 
 @pytest.mark.parametrize(
     ("text", "port"),
-    [("AT+CIPSERVER=1", 333), ("AT+CIPSERVER=1,80", 80), ('AT+CIPSERVER=1,8080,"TCP"', 8080), ('AT+CIPSERVER=1,1,"tcp"', 1)],
+    [
+        ("AT+CIPSERVER=1", 333),
+        ("AT+CIPSERVER=1,80", 80),
+        ('AT+CIPSERVER=1,8080,"TCP"', 8080),
+        ('AT+CIPSERVER=1,1,"tcp"', 1),
+        ('AT+CIPSERVER=1,81,"TCP",0', 81),
+    ],
 )
 async def test_forms_and_answers(autojump_clock, text, port):
     async with bridge() as host:
@@ -42,7 +48,8 @@ async def test_forms_and_answers(autojump_clock, text, port):
 
 
 @pytest.mark.parametrize(
-    "arguments", ["1,0", "1,65536", '1,80,"SSL"', '1,80,"UDP"', "2,80", "1,80,TCP", '1,"80"', "", "0,0,0", '1,80,"TCP",0,0']
+    "arguments",
+    ["1,0", "1,65536", '1,80,"SSL"', '1,80,"UDP"', "2,80", "1,80,TCP", '1,"80"', "", "0,0,0", '1,80,"TCP",1', '1,80,"TCP",0,0'],
 )
 async def test_bad_forms(autojump_clock, arguments):
     async with bridge() as host:
@@ -351,6 +358,27 @@ async def test_a_server_that_ends_by_itself(autojump_clock):
         assert await host.ask("AT+CIPSERVER?") == b"+CIPSERVER:0\r\n" + OK
         assert host.upstream.counters["servers-lost"] == 1
         assert await host.ask("AT+CIPSERVER=1,80") == OK
+
+
+async def test_a_crash_in_the_listener_ends_the_server_and_is_told(autojump_clock):
+    """Or the host would go on serving nobody."""
+    async with bridge() as host:
+        listener = await serving(host)
+        client = listener.knock()
+        assert await host.read() == b"0,CONNECT\r\n"
+
+        def crash(*_):
+            raise RuntimeError("a bug below")
+
+        listener._queue = type("Broken", (list,), {"pop": crash})()
+        listener.knock()
+        await host.read(1)
+        assert host.upstream.counters["crashes"] == host.upstream.counters["servers-lost"] == 1
+        assert listener.closed
+        assert await host.ask("AT+CIPSERVER?") == b"+CIPSERVER:0\r\n" + OK
+        assert await host.ask("AT+CIPSERVER=1,80") == OK
+        client.feed(b"lives")
+        assert await host.read() == b"\r\n+IPD,0,5:lives"
 
 
 async def test_the_detailed_line(autojump_clock):

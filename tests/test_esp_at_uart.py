@@ -126,6 +126,16 @@ async def test_the_default_is_what_the_host_made_it(autojump_clock):
         assert await host.ask("AT+UART_CUR?") == b"AT+UART_CUR?\r\n+UART_CUR:57600,8,1,0,0\r\n" + OK
 
 
+async def test_restore_takes_the_default_back(autojump_clock):
+    async with plugged(baud=115200) as host:
+        await fast(host, 57600, "DEF")
+        assert await host.ask("AT+RESTORE", 0.1) == OK
+        assert host.wired.log[-2:] == [("sent", OK), ("speed", 115200)]
+        assert await host.read(1) == READY
+        assert host.wired.baud == 115200
+        assert await host.ask("AT+UART_DEF?") == b"AT+UART_DEF?\r\n+UART_DEF:115200,8,1,0,0\r\n" + OK
+
+
 async def test_a_host_that_does_not_wait_for_the_answer(autojump_clock):
     async with plugged(baud=115200) as host:
         await host.ask("ATE0")

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import trio
+from fake_network import FakeNetwork
 from test_esp_at import DOWN, ERROR, OK, UP, bridge
 
 from bridge.model import Condition
@@ -226,6 +227,60 @@ async def test_a_stored_network_is_joined_after_a_reset(autojump_clock, profile,
         assert await host.ask(before) == OK
         assert await host.ask(f'{line}="net","password"') == UP + OK
         assert await host.ask("AT+RST", 2) == OK + READY + (UP if outlives else b"")
+
+
+@pytest.mark.parametrize(
+    ("profile", "before", "line", "mode"),
+    [
+        ("espat-2.3", "AT", "AT+CWMODE=3", 3),
+        ("espat-2.3", "AT", "AT+CWMODE=0", 0),
+        ("espat-2.3", "AT+SYSSTORE=0", "AT+CWMODE=0", 1),
+        ("nonos-1.7", "AT", "AT+CWMODE=3", 3),
+        ("nonos-1.7", "AT", "AT+CWMODE_DEF=3", 3),
+        ("nonos-1.7", "AT", "AT+CWMODE_CUR=3", 1),
+    ],
+)
+async def test_a_mode_outlives_a_reset_where_it_was_stored(autojump_clock, profile, before, line, mode):
+    async with bridge(profile=profile) as host:
+        await echo_off(host)
+        assert await host.ask(before) == OK
+        assert await host.ask(line) == OK
+        assert await host.ask("AT+RST", 2) == OK + READY
+        await echo_off(host)
+        assert await host.ask("AT+CWMODE?") == b"+CWMODE:%d\r\n" % mode + OK
+        assert (await host.ask("AT+RESTORE", 2)).endswith(READY)
+        await echo_off(host)
+        assert await host.ask("AT+CWMODE?") == b"+CWMODE:1\r\n" + OK
+
+
+async def test_leaving_is_told_by_one_task_however_often_the_host_leaves(autojump_clock):
+    async with bridge() as host:
+        await host.join()
+        host.network.delay["detach"] = float("inf")
+        before = len(host.upstream._nursery.child_tasks)
+        for _ in range(20):
+            await host.ask("AT+CWQAP")
+        assert host.network.calls["detach"] == 20
+        assert len(host.upstream._nursery.child_tasks) == before + 1
+
+
+async def test_a_leave_that_is_not_over_does_not_end_the_join_after_it(autojump_clock):
+    """Both in one burst: the Network hears of them in their order, whichever task runs first."""
+    done = []
+
+    class Telling(FakeNetwork):
+        async def detach(self):
+            await trio.sleep(0.01)
+            done.append("detached")
+
+        async def attach(self, login=None):
+            await trio.sleep(0.005)
+            done.append("attached")
+
+    async with bridge(Telling()) as host:
+        await host.join()
+        assert await host.ask(b'AT+CWQAP\r\nAT+CWJAP="net","x"\r\n', 1) == OK + b"WIFI DISCONNECT\r\n" + UP + OK
+        assert done == ["attached", "attached"]
 
 
 async def test_a_network_that_came_late_is_stored_too(autojump_clock):

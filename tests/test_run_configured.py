@@ -133,6 +133,10 @@ def test_a_password_of_the_host_is_in_no_log_and_no_trace(tmp_path):
     assert PASSWORD.encode() in answered  # the host has its echo, unmasked
     trace = (tmp_path / "wires").read_text()
     assert trace.count("CWJAP") >= 10
+    commands = [row for row in map(json.loads, log.splitlines()) if row["event"] == "command"]
+    assert len(commands) >= 2 * len(joins)  # one a line
+    assert sum("CWJAP" in row["verb"] for row in commands) >= 10
+    assert {row["bridge"] for row in commands} == {"a"}
     for text in (trace, log):
         for part in (PASSWORD, PASSWORD[:8], PASSWORD[-8:]):
             assert part not in text, text[max(0, text.index(part) - 300) :][:400]

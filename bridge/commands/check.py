@@ -17,8 +17,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         commands,
         "check",
         "check a configuration, or the mapping tables",
-        "With -c: read a configuration, its secret files and the tables that it uses, and say everything that is wrong.\n"
-        "Without: load every profile of every mapping table, and look for rows that no code reads.",
+        "With -c: read a configuration, its secret files and the tables that it uses,\n"
+        "and say everything that is wrong.  Without: load every profile of every mapping\n"
+        "table, and look for rows that no code reads.",
         "  at-bridge check -c /etc/at-bridge/bridge.toml\n  at-bridge check\n",
     )
     check.add_argument("-c", "--config", metavar="FILE", type=Path, help="the configuration to check")

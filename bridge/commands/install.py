@@ -44,9 +44,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         commands,
         "install",
         "install the systemd unit, udev rules and an example configuration",
-        "Write the unit at-bridge@.service, udev rules, and an example configuration where there is none yet.  Nothing is\n"
-        "started or reloaded; what is left to do is printed.  --uninstall takes away what was written, and leaves a\n"
-        "configuration that was edited.",
+        "Write the unit at-bridge@.service, udev rules, and an example configuration\n"
+        "where there is none yet.  Nothing is started or reloaded; what is left to do is\n"
+        "printed.  --uninstall takes away what was written, and leaves a configuration\n"
+        "that was edited.",
         "  sudo at-bridge install\n"
         "  at-bridge install --root /mnt/image --program /usr/local/bin/at-bridge\n"
         "  sudo at-bridge install --uninstall\n",

@@ -23,8 +23,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         commands,
         "ports",
         "list the serial ports and who holds them",
-        "List the serial ports that are there: names that last (by-id: the adapter, by-path: the socket it is plugged into),\n"
-        "USB identity, and the processes that have them open.  Other users' processes are seen only as root.",
+        "List the serial ports that are there: names that last (by-id: the adapter,\n"
+        "by-path: the socket it is plugged into), USB identity, and the processes that\n"
+        "have them open.  Other users' processes are seen only as root.",
         "  at-bridge ports\n  sudo at-bridge ports\n",
     )
 

@@ -25,8 +25,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "trace",
         "look at a trace",
         "Show a trace of both wires, or cut a part out of it.\n"
-        "show prints seconds since the start, the host's wire on the left, the module's on the right, and what took it;\n"
-        "filter prints the records as they are, for another program or for 'trace show -'.",
+        "show prints seconds since the start, the host's wire on the left, the module's\n"
+        "on the right, and what took it; filter prints the records as they are, for\n"
+        "another program or for 'trace show -'.",
         "  at-bridge trace show wires.jsonl\n"
         "  at-bridge trace show wires.jsonl --lane module --from 12.5 --to 14\n"
         "  at-bridge trace show wires.jsonl --text CIPSTART --link 0\n"

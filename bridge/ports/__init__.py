@@ -51,6 +51,14 @@ class Port(ABC):
     async def drain(self) -> None:
         """Return when everything sent has left the line (by its speed, where the line has one)."""
 
+    async def discard(self) -> bool:
+        """Drop what was sent and has not left the line; False where that cannot be done, and nothing was.
+
+        An adapter's own few bytes may leave all the same.  Raises PortLost.
+        """
+        await trio.lowlevel.checkpoint()
+        return False
+
     @abstractmethod
     async def aclose(self) -> None:
         """Close at once."""

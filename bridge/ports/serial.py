@@ -125,6 +125,18 @@ class SerialPort(DescriptorPort):
         # An adapter's own buffer shows in no count; at full speed it is empty by then.
         await trio.sleep_until(max(self._left_at, trio.current_time()))
 
+    async def discard(self) -> bool:
+        """See Port."""
+        await trio.lowlevel.checkpoint()
+        if self._pty:
+            return False
+        try:
+            tty.discard(self._descriptor())
+        except OSError as gone:
+            self._lost(gone)
+        self._left_at = trio.current_time()
+        return True
+
     def _queued(self) -> int:
         try:
             return tty.queued(self._descriptor())

@@ -30,7 +30,7 @@ from bridge.ports.descriptor import PortError
 from bridge.ports.refusals import check_device, others, refuse
 from bridge.ports.wires import BREAK_CHANGES, Look
 
-__all__ = ["attributes", "change_speed", "look", "open_tty", "queued", "set_lines", "wires_of"]
+__all__ = ["attributes", "change_speed", "discard", "look", "open_tty", "queued", "set_lines", "wires_of"]
 
 log = structlog.get_logger("bridge.ports")
 
@@ -160,6 +160,14 @@ def queued(descriptor: int) -> int:
             empty = struct.unpack("I", fcntl.ioctl(descriptor, _TIOCSERGETLSR, bytes(4)))[0] & _TIOCSER_TEMT
             return 0 if empty else 1
     return waiting
+
+
+def discard(descriptor: int) -> None:
+    """Drop what waits to be sent.  Raises OSError."""
+    try:
+        termios.tcflush(descriptor, termios.TCOFLUSH)
+    except termios.error as failed:
+        raise OSError(*failed.args) from None
 
 
 def set_lines(descriptor: int, *, dtr: bool | None, rts: bool | None) -> bool:

@@ -32,6 +32,11 @@ def encode(data: bytes) -> bytes:
     return data.replace(DLE, DLE + DLE).replace(ETX, DLE + ETX)
 
 
+def whole(data: bytes) -> int:
+    """How much of the beginning of something encoded has no DLE at its end whose partner is cut off."""
+    return len(data) - (len(data) - len(data.rstrip(DLE))) % 2
+
+
 class Decoder:
     """Bytes to payload and ends.  A DLE may be the last byte of one read and its partner the first of the next."""
 

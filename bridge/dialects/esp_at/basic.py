@@ -41,7 +41,8 @@ def restore(unit: EspAtUpstream, command: Command) -> None:
     command.ok(unit.links.close_all())
     unit.kept.forget(stored=True)
     unit.station.forget()
-    unit.spawn(detach, unit)
+    unit.uart.forget()
+    detach(unit)
     unit.life.reset(hard=False)
 
 

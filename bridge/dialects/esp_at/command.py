@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from bridge.command_log import CommandEvent, Part
 from bridge.dialects.esp_at import errors
 from bridge.model import Condition
 from bridge.network import NetworkError
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 class Command:
     """The running command.  `finish` may run once: a second final result cannot be written."""
 
-    def __init__(self, unit: EspAtUpstream, name: str, form: Form, row: Row | None, values: dict[str, int | str]) -> None:
+    def __init__(self, unit: EspAtUpstream, name: str, form: Form, row: Row | None, event: CommandEvent) -> None:
         self.name = name
         self.base = row.same or name if row else name  # the command that the name is another name of
         self.form = form
         self.row = row
-        self.values = values
+        self.values: dict[str, int | str] = {}
+        self.event = event  # what its operator gets to know of it
+        self.link = ""  # the id that it is about, for the trace
         self.scope = trio.CancelScope()  # its job; ends at the row's limit
         self.life = trio.CancelScope()  # and all that follows from it; ends at a reset
         self.ended = trio.Event()  # nothing of its job runs any more
@@ -59,6 +62,7 @@ class Command:
         self.abandoned = True
         self.written = trio.Event()
         self.written.set()
+        self.event.abandon("reset")
         self.life.cancel()
 
     def finish(self, render: Render, rule: str = "answer") -> None:
@@ -70,9 +74,11 @@ class Command:
 
         def last() -> bytes | None:
             self._unit.free(self)
-            return render()
+            data = render()
+            self.event.end(data or b"")
+            return data
 
-        self.written = self._unit.writer.post_render(last, rule=rule)
+        self.written = self._unit.writer.post_render(last, rule=rule, link=lambda: self.link)
 
     def ok(self, info: bytes = b"") -> None:
         """Information lines, then OK."""
@@ -82,6 +88,7 @@ class Command:
         """The host dialect's error for a condition; ``about`` narrows the table's row, ``code`` is its ERR CODE."""
         self._unit.counters[f"refused-{condition}"] += 1
         self._unit.trace.note(f"refused {self.name}", f"{condition} {why}".strip())
+        self.event.refused(condition, why)
         text = errors.text(self._unit, self, condition, about, code)
         self.finish(lambda: text, rule=str(condition))
 
@@ -137,7 +144,8 @@ class Payload:
             if self.given_up:  # before its cancellation could tell
                 raise NetworkError(Condition.ABORTED, "the payload did not come")
             self._more = trio.Event()
-            await self._more.wait()
+            with self.command.event.waiting(Part.WIRE):
+                await self._more.wait()
         data = b"".join(self._pieces)
         self._pieces.clear()
         self.begun = True
@@ -145,7 +153,8 @@ class Payload:
 
     async def whole(self) -> bytes:
         """All of it, once it is here."""
-        await self.complete.wait()
+        with self.command.event.waiting(Part.WIRE):
+            await self.complete.wait()
         data = b"".join(self._pieces)
         self._pieces.clear()
         return data

@@ -50,8 +50,8 @@ def of_argument(error: ArgumentError) -> int:
 
 
 def refuse_arguments(command: Command, error: ArgumentError) -> None:
-    """The refusal of arguments that do not fit; a number or a text that is more than fits is too long."""
-    condition = Condition.TOO_LONG if error.too else Condition.BAD_ARGUMENT
+    """The refusal of arguments that do not fit; a text that is more than fits, or a length, is too long."""
+    condition = Condition.TOO_LONG if error.too == "long" or (error.too and error.name == "length") else Condition.BAD_ARGUMENT
     command.refuse(condition, str(error), about=error.name or error.kind, code=of_argument(error))
 
 

@@ -172,16 +172,22 @@ class Life:
         asserted = self._unit.settings.reset_level
         await self._unit.port.wait_wire(wire, asserted)
         self._unit.counters["wire-resets"] += 1
+        self._note_wire(wire, asserted)
         self._unit.trace.note("reset", f"by {wire}")
         self._hold(Hold.WIRE)
         try:
             await self._unit.port.wait_wire(wire, not asserted)
+            self._note_wire(wire, not asserted)
         finally:  # a port that is lost has no wire that could hold
             self._release(Hold.WIRE, self._unit.profile.seconds("restart"))
 
     async def _watch_break(self) -> None:
         await self._unit.port.wait_wire(Wire.BREAK, True)
+        self._note_wire(Wire.BREAK, True)
         await self._unit.uart.fall_back("break")
+
+    def _note_wire(self, wire: Wire, asserted: bool) -> None:
+        self._unit.trace.note("wire", f"{wire} {'asserted' if asserted else 'released'}")
 
 
 def _remedy(wires: frozenset[Wire]) -> str:

@@ -148,6 +148,7 @@ class Mask:
     HIDDEN = b'"***"'
 
     def __init__(self, rows: Mapping[str, Row]) -> None:
+        self._known = frozenset(rows)
         self._open: dict[str, list[bool]] = {}
         for name, row in rows.items():
             if row.secret:
@@ -164,7 +165,8 @@ class Mask:
             at = text.find(name.encode("ascii"))
             if at >= 0 and (request is None or request.form is Form.SET):
                 return raw[: at + len(name)] + self.HIDDEN
-        if request is None and b'"' in raw:  # the second half of a line that a stray LF cut in two
+        known = request is not None and request.name in self._known
+        if not known and b'"' in raw:  # of what no row tells, or the second half of a line that a stray LF cut in two
             return raw[: raw.index(b'"')] + self.HIDDEN
         return raw
 

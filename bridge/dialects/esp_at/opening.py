@@ -55,6 +55,7 @@ def _begin(unit: EspAtUpstream, command: Command, number: int | None) -> Corouti
     elif (link := unit.links.reserve(number, host, port)) is None:
         command.refuse(Condition.NO_FREE_LINK if number is None else Condition.INDEX_IN_USE, "the id is taken or none is free")
     else:
+        command.link = str(link.number)
         return _connect(unit, command, link)
     return None
 

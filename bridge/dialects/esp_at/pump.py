@@ -12,10 +12,12 @@ import trio
 
 from bridge.dialects.esp_at.links import LOST, Link, LinkState
 from bridge.model import Datagram, Endpoint
+from bridge.ports import PortLost
 from bridge.trace import Lane
 
 if TYPE_CHECKING:
     from bridge.dialects.esp_at.upstream import EspAtUpstream
+    from bridge.session import Gate
 
 
 async def pump(unit: EspAtUpstream, link: Link) -> None:
@@ -33,7 +35,7 @@ async def pump(unit: EspAtUpstream, link: Link) -> None:
     except Exception:
         unit.crashed("pump")
     if link.state is LinkState.OPEN:
-        await unit.writer.urc(lambda: unit.links.close(link), rule=f"closed: {link.channel.condition}")
+        await unit.writer.urc(lambda: unit.links.close(link), rule=f"closed: {link.channel.condition}", link=str(link.number))
 
 
 async def pump_after(told: trio.Event, unit: EspAtUpstream, link: Link) -> None:
@@ -52,25 +54,35 @@ async def _deliver(unit: EspAtUpstream, link: Link) -> bool:
     if link.scope.cancelled_caught:
         return False
     most = unit.profile.number("slice" if link.channel.linked else "datagram_slice")
+    gap = unit.profile.seconds("message_gap")
     told: Datagram | None = None
+    gate: Gate | None = None
 
     def render() -> bytes | None:
-        nonlocal told
+        nonlocal told, gate
         if link.state is not LinkState.OPEN or unit.links.reads_passively(link):
             return None
         told = link.channel.take(most)
         if told is None:
             return None
         link.touch()
+        gate = unit.writer.shut() if gap else None
         peer = peer_text(unit, link, told.source, "ipd_peer")
         return unit.say("ipd", id=unit.links.prefix(link), length=len(told.data), peer=peer) + told.data
 
     def shown(sent: bytes) -> bytes:
         return sent[: len(sent) - len(told.data)] if told is not None else sent
 
-    await unit.writer.urc(render, rule="data", shown=shown)
+    await unit.writer.urc(render, rule="data", shown=shown, link=str(link.number))
     if told is not None:
-        unit.trace.payload(Lane.TO_HOST, told.data)
+        unit.trace.payload(Lane.TO_HOST, told.data, link=str(link.number))
+    if gate is not None:
+        try:
+            await unit.port.drain()  # the gap is one on the wire
+        except PortLost:  # whoever reads the port knows it as well
+            pass
+        finally:
+            gate.open(gap)
     return True
 
 
@@ -83,7 +95,7 @@ async def _announce(unit: EspAtUpstream, link: Link) -> bool:
     if link.scope.cancelled_caught:
         return False
     if _news(unit, link):
-        await unit.writer.urc(lambda: _notification(unit, link), rule="data wait")
+        await unit.writer.urc(lambda: _notification(unit, link), rule="data wait", link=str(link.number))
     elif link.channel.waiting():
         # The host was told, and has all the time it wants.  Nothing below tells that more came: hence a look now and then,
         # where the host may be told of it.

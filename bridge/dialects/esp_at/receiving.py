@@ -78,8 +78,9 @@ async def _read(unit: EspAtUpstream, command: Command, link: Link, count: int) -
         return
     head = unit.say("recvdata", length=len(found.data), peer=peer_text(unit, link, found.source, "recvdata_peer"))
     # One message and then OK, both given here and now: nothing comes between them.
-    unit.writer.post(head + found.data, shown=head, rule="data")
-    unit.trace.payload(Lane.TO_HOST, found.data)
+    command.event.said(len(head) + len(found.data))
+    unit.writer.post(head + found.data, shown=head, rule="data", link=command.link)
+    unit.trace.payload(Lane.TO_HOST, found.data, link=command.link)
     command.ok()
 
 

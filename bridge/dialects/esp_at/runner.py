@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from bridge.command_log import CommandLog, Part, final_words
 from bridge.dialects.esp_at import errors
 from bridge.dialects.esp_at.command import Command, Hook, Payload
 from bridge.dialects.esp_at.lines import Line, LineReader, Mask, Piece, Request, parse
 from bridge.dialects.esp_at.links import LOST
-from bridge.dialects.esp_at.sending import to_datagrams
+from bridge.dialects.esp_at.sending import OPENING, to_datagrams
 from bridge.model import Condition
 from bridge.network import LinkLost, NetworkError
 from bridge.ports import PortLost
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from bridge.dialects.esp_at.upstream import EspAtUpstream
 
 BACKLOG = 256  # answers that may wait for a host that types and does not read; then it is told busy
-
-CONNECTING = frozenset({"CIPSTART", "CIPSTARTEX"})  # their limit is `HostSettings.connect` where that is set
 
 
 class Runner:
@@ -54,6 +53,9 @@ class Runner:
         for name, row in profile.command.items():
             if row.hook and row.hook not in hooks:
                 raise TableError(f"{profile.file}: command.{name}.hook: {row.hook!r} is no hook of this dialect")
+        results = [profile.words(row) for row in ("ok", "error", "send_ok", "busy", "busy_sending")]
+        results += [row.text for row in profile.refusal]
+        self._log = CommandLog(unit.trace, unit.port, final_words(results))
         self._command: Command | None = None
         self._payload: Payload | None = None
         self._ending: list[Command] = []  # abandoned, and not quite over
@@ -129,6 +131,7 @@ class Runner:
             self._unit.trace.note(f"abandoned {command.name}", "reset")
             command.abandon()
             self._ending.append(command)
+        self._log.abandon("reset")  # answered, and nobody will hear it
 
     async def ended(self) -> None:
         """Until every job is over that `forget` abandoned."""
@@ -139,20 +142,29 @@ class Runner:
     def _hear_line(self, line: Line) -> None:
         unit = self._unit
         shown = self._mask.line(line.raw)
+        request = parse(line.raw)
+        name, form = (request.name, request.form) if request else ("", Form.EXECUTE)
+        row = unit.profile.command.get(name)
+        event = self._log.begin(name, form, row.disposition if row else "refused", len(line.raw))
+        link = self._link_of(request)
         if self._command is not None or unit.writer.backlog > BACKLOG:
             unit.counters["busy"] += 1
-            unit.trace.line(Lane.FROM_HOST, shown, "busy")
-            unit.writer.aside(errors.busy(unit, self._command))
+            unit.trace.line(Lane.FROM_HOST, shown, "busy", link=link)
+            reply = errors.busy(unit, self._command)
+            if unit.writer.aside(reply):
+                event.end(reply)
+            else:
+                event.abandon("the host does not read")
             return
-        request = parse(line.raw)
-        unit.trace.line(Lane.FROM_HOST, shown, "" if request else "garbage" if line.raw else "too long")
+        unit.trace.line(Lane.FROM_HOST, shown, "" if request else "garbage" if line.raw else "too long", link=link)
         if request is not None:
             unit.uart.understood()
+        command = Command(unit, name, form, row, event)
+        command.link = link
         if unit.echo and line.raw:
             end = unit.say("echo_end")
-            unit.writer.post(line.raw[:-1] + end, shown=shown.removesuffix(b"\n") + end, rule="echo")
-        row = unit.profile.command.get(request.name) if request else None
-        command = Command(unit, request.name if request else "", request.form if request else Form.EXECUTE, row, {})
+            event.said(len(line.raw[:-1] + end))
+            unit.writer.post(line.raw[:-1] + end, shown=shown.removesuffix(b"\n") + end, rule="echo", link=link)
         self._command = command
         try:
             job = self._begin(command, request, line.raw)
@@ -171,6 +183,15 @@ class Runner:
         if not command.done:
             command.refuse(Condition.MODULE_ERROR, "its hook said nothing")
         self.free(command)
+
+    def _link_of(self, request: Request | None) -> str:
+        """The id that a line is about, for the trace; nothing where there is none or it is no id."""
+        if request is None or request.form is not Form.SET or request.name not in self._grammars:
+            return ""
+        if "link" not in self._grammars[request.name].names:
+            return ""
+        number = request.arguments.partition(",")[0] if self._unit.mux else "0"
+        return number if number in map(str, self._unit.links.numbers()) else ""
 
     def _begin(self, command: Command, request: Request | None, raw: bytes) -> Coroutine[Any, Any, None] | None:
         row = command.row
@@ -217,11 +238,13 @@ class Runner:
             # What waits to be told goes first, or a host that sends without a pause would never hear of its links.
             await unit.writer.let_through(unit.profile.seconds("let_through"))
             self._prompt(payload)
-        condition = Condition.MODULE_MUTE  # where its limit ends it
+        condition, why = Condition.MODULE_MUTE, ""  # where its limit ends it
         try:
-            with command.scope:
+            with command.scope, command.event.waiting(Part.MODULE):
                 await job
-        except (NetworkError, LinkLost) as error:
+        except NetworkError as error:
+            condition, why = error.condition, error.detail
+        except LinkLost as error:
             condition = error.condition
         except LOST:
             condition = Condition.LINK_CLOSED
@@ -229,10 +252,11 @@ class Runner:
             condition = Condition.MODULE_ERROR
             unit.crashed(command.name)
         if payload is not None:
-            await payload.over.wait()  # a module collects all of it, whatever became of the link
+            with command.event.waiting(Part.WIRE):
+                await payload.over.wait()  # a module collects all of it, whatever became of the link
             condition = Condition.ABORTED if payload.given_up else condition
         if not command.done:
-            command.refuse(condition)
+            command.refuse(condition, why)
         if payload is not None:
             assert command.written is not None
             await command.written.wait()
@@ -245,7 +269,7 @@ class Runner:
 
     def _limit(self, command: Command) -> float:
         own = self._unit.settings.connect
-        if own is not None and command.base in CONNECTING:
+        if own is not None and command.base in OPENING:
             return own
         return (command.row.final or 0) if command.row is not None else 0
 
@@ -254,24 +278,29 @@ class Runner:
         if payload.command.abandoned:
             return
         payload.gate = self._unit.writer.shut()
-        self._unit.writer.post(self._unit.say("prompt"), rule="prompt")
+        prompt = self._unit.say("prompt")
+        payload.command.event.said(len(prompt))
+        self._unit.writer.post(prompt, rule="prompt", link=payload.command.link)
         payload.prompted = True
         payload.heard = trio.current_time()
         if payload.complete.is_set():
             self._received(payload)
 
     def _received(self, payload: Payload) -> None:
-        self._unit.writer.post(self._unit.say("recv", count=payload.size), rule="recv")
+        received = self._unit.say("recv", count=payload.size)
+        payload.command.event.said(len(received))
+        self._unit.writer.post(received, rule="recv", link=payload.command.link)
         payload.command.scope.deadline = trio.current_time() + self._limit(payload.command)
 
     def _hear_payload(self, piece: Piece) -> None:
         payload = self._payload
         assert payload is not None
         payload.heard = trio.current_time()
+        payload.command.event.heard(len(piece.data))
         if payload.given_up:
             self._unit.counters["late-payload"] += len(piece.data)
         else:
-            self._unit.trace.payload(Lane.FROM_HOST, piece.data)
+            self._unit.trace.payload(Lane.FROM_HOST, piece.data, link=payload.command.link)
         payload.add(piece.data, piece.left)
         if piece.left == 0:
             self._payload = None

@@ -15,7 +15,7 @@ from bridge.wire.grammar import Token
 if TYPE_CHECKING:
     from bridge.dialects.esp_at.upstream import EspAtUpstream
 
-OPENING = frozenset({"CIPSTART", "CIPSTARTEX"})
+OPENING = frozenset({"CIPSTART", "CIPSTARTEX"})  # their limit is `HostSettings.connect` where that is set
 
 
 def send(unit: EspAtUpstream, command: Command) -> Coroutine[Any, Any, None] | None:

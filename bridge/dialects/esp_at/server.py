@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -74,7 +75,9 @@ class Server:
         while True:
             try:
                 stream = await listener.accept()
-            except LOST as error:
+            except Exception as error:
+                if not isinstance(error, LOST):
+                    self._unit.crashed("accept")
                 if self._listener is listener:
                     self.stop()
                     self._unit.counters["servers-lost"] += 1
@@ -98,7 +101,7 @@ class Server:
                 return None
             return connected_text(unit, link)
 
-        await unit.writer.urc(render, rule="accepted")
+        await unit.writer.urc(render, rule="accepted", link=lambda: str(link.number) if link is not None else "")
         if link is None:
             unit.counters["peers-refused"] += 1
             unit.trace.note("peer refused", f"{stream.peer}: no room for it")
@@ -116,7 +119,8 @@ class Server:
                 continue
             for link in self.clients():
                 if self._is_idle(link):
-                    await self._unit.writer.urc(lambda link=link: self._end(link), rule="idle")  # type: ignore[misc]
+                    close = partial(self._end, link)
+                    await self._unit.writer.urc(close, rule="idle", link=str(link.number))
 
     def _is_idle(self, link: Link) -> bool:
         if link.channel.waiting():  # something came, and only waits to be told or read

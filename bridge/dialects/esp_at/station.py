@@ -51,9 +51,11 @@ def mode(unit: EspAtUpstream, command: Command) -> None:
         command.refuse(Condition.NOT_SUPPORTED, "no access point")
         return
     unit.station.mode = wanted
+    if unit.kept.stores(command):
+        unit.station.stored_mode = wanted
     if wanted == 0 and unit.station.wanted:
         command.finish(lambda: wifi.leave(unit) + unit.say("ok"))
-        unit.spawn(wifi.detach, unit)
+        wifi.detach(unit)
         return
     command.ok()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from bridge.command_log import Part
 from bridge.dialects.esp_at.command import Command, Hook
 from bridge.model import Condition
 from bridge.ports import PortLost
@@ -29,7 +30,8 @@ class Uart:
 
     def __init__(self, unit: EspAtUpstream) -> None:
         self._unit = unit
-        self.default = self.speed = unit.port.baud or unit.profile.number("baud")
+        self._factory = unit.port.baud or unit.profile.number("baud")
+        self.default = self.speed = self._factory
         self._garbage_since = math.inf
         self._garbage_last = -math.inf
 
@@ -50,6 +52,10 @@ class Uart:
         finally:
             with trio.move_on_after(self._unit.profile.seconds("garbage"), shield=True):
                 await self._unit.port.set_speed(self.speed)
+
+    def forget(self) -> None:
+        """Back to the factory: the default is again what it was, in force from the next reset on."""
+        self.default = self._factory
 
     async def restore(self) -> None:
         """The default speed, as after a reset."""
@@ -106,8 +112,9 @@ async def uart(unit: EspAtUpstream, command: Command) -> None:
     life = unit.life.number
     gate = unit.writer.shut()
     try:
-        await unit.writer.answer(b"")  # the echo and what was under way are handed to the port
-        await unit.uart.attempt(baud)
+        with command.event.waiting(Part.WIRE):
+            await unit.writer.answer(b"")  # the echo and what was under way are handed to the port
+            await unit.uart.attempt(baud)
     except (ValueError, PortLost) as error:  # a lost port resets the module as well: whoever reads it knows
         gate.open()
         command.refuse(Condition.NOT_SUPPORTED, str(error))

@@ -121,11 +121,6 @@ class EspAtUpstream(Upstream):
         """A text row of the table, filled in."""
         return self.profile.words(row).format(**fields).encode("latin-1", "replace")
 
-    @property
-    def sysmsg(self) -> int:
-        """The bits of AT+SYSMSG."""
-        return self.kept.number("SYSMSG", "bits")
-
     def spawn(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Work that no command waits for, behind a crash barrier of its own."""
         assert self._nursery is not None
@@ -161,6 +156,7 @@ class EspAtUpstream(Upstream):
         self.echo, self.mux, self.dinfo = True, False, False
         self.station.leave()
         self.station.left = False
+        self.station.mode = self.station.stored_mode
         self.kept.forget()
 
     async def _guard(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from bridge.command_log import Part
 from bridge.dialects.esp_at.command import Command, Hook
 from bridge.model import Condition, Login, Phase
 from bridge.network import NetworkError
@@ -18,7 +19,7 @@ class Station:
     """Whether the host joined, and what it was told about it.  Credentials live in memory only."""
 
     def __init__(self, rssi: int) -> None:
-        self.mode = 1
+        self.mode = self.stored_mode = 1  # now, and after a reset
         self.autoconnect = True
         self.login: Login | None = None
         self.stored: Login | None = None  # that of the last join which outlives a reset
@@ -28,6 +29,7 @@ class Station:
         self.epoch = 0  # grows with every join, leave and reset: work begun before it says nothing any more
         self.rssi = rssi  # dBm, as last told
         self.behind = trio.CancelScope()  # the join that no command waits for
+        self.leaving = trio.CancelScope()  # of the Network, which no command waits for either: one at a time
 
     def turn(self) -> None:
         """Something else begins: what was under way is out of date."""
@@ -50,7 +52,7 @@ class Station:
 
     def forget(self) -> None:
         """Back to the factory: no network is known."""
-        self.mode = 1
+        self.mode = self.stored_mode = 1
         self.autoconnect = True
         self.login = self.stored = None
 
@@ -67,6 +69,7 @@ FINAL = frozenset({Condition.BEARER_REFUSED, Condition.NOT_SUPPORTED, Condition.
 
 async def bring_up(unit: EspAtUpstream, login: Login, *, final: frozenset[Condition] = FINAL) -> None:
     """Attach, again whenever the network's state changes, until it works.  The caller has the deadline."""
+    unit.station.leaving.cancel()
     while True:
         seq = unit.network.state.seq
         try:
@@ -98,7 +101,8 @@ async def join(unit: EspAtUpstream, command: Command) -> None:
         command.scope.deadline = trio.current_time() + wait
     login = Login(command.string("ssid"), command.string("password"))
     if station.up:
-        await unit.writer.post_render(lambda: leave(unit)).wait()
+        with command.event.waiting(Part.WIRE):
+            await unit.writer.post_render(lambda: leave(unit)).wait()
     station.leave()
     if settings.ssid and login.name != settings.ssid:
         command.refuse(Condition.BEARER_REFUSED, "not the name of the network", about="ssid")
@@ -132,12 +136,18 @@ def quit_ap(unit: EspAtUpstream, command: Command) -> None:
         return closed + unit.say("ok") + gone
 
     command.finish(done)
-    unit.spawn(detach, unit)
+    detach(unit)
 
 
-async def detach(unit: EspAtUpstream) -> None:
-    """Tell the Network that the host left; nobody waits for it."""
-    with trio.move_on_after(unit.profile.seconds("close")):
+def detach(unit: EspAtUpstream) -> None:
+    """Tell the Network that the host left; nobody waits for it, and the next join or leave takes its place."""
+    unit.station.leaving.cancel()
+    unit.station.leaving = trio.CancelScope()
+    unit.spawn(_detach, unit, unit.station.leaving)
+
+
+async def _detach(unit: EspAtUpstream, scope: trio.CancelScope) -> None:
+    with scope, trio.move_on_after(unit.profile.seconds("close")):
         try:
             await unit.network.detach()
         except NetworkError as error:
