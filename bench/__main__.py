@@ -11,16 +11,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import goodput, latency
+from bench import goodput, latency, turns
 from bench.wires import ROOT
+
+PARTS = ("latency", "goodput", "one", "five", "first")
 
 
 def main() -> None:
-    """Run both parts."""
+    """Run the parts."""
     options = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     options.add_argument("--rounds", type=int, default=2000, help="rounds of the latency part (default 2000)")
     options.add_argument("--sends", type=int, default=16, help="2 KiB sends and receives of the goodput part (default 16)")
-    options.add_argument("--only", choices=("latency", "goodput"), help="one part")
+    options.add_argument("--only", choices=PARTS, help="one part")
     chosen = options.parse_args()
     result: dict[str, Any] = {
         "machine": f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {os.cpu_count()} cores"
@@ -28,14 +30,24 @@ def main() -> None:
     print(result["machine"])
     with tempfile.TemporaryDirectory(prefix="at-bridge-bench-") as name:
         folder = Path(name)
-        if chosen.only != "goodput":
+        wanted = PARTS if chosen.only is None else (chosen.only,)
+        if "latency" in wanted:
             result["latency"] = latency.measure(folder, chosen.rounds)
             show_latency(result["latency"])
-        if chosen.only != "latency":
+        if "goodput" in wanted:
             result["goodput"] = {}
             for module in ("local", "wip:c1"):
                 result["goodput"][module] = goodput.measure(folder, module, chosen.sends)
             show_goodput(result["goodput"], chosen.sends)
+        if "one" in wanted:
+            result["one"] = goodput.one_link(folder)
+            show_one(result["one"])
+        if "five" in wanted:
+            result["five"] = turns.five()
+            show_five(result["five"])
+        if "first" in wanted:
+            result["first"] = turns.first_byte(folder)
+            show_first(result["first"])
     out = ROOT / "bench.json"
     out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     print(f"\nwritten: {out.name}")
@@ -65,6 +77,39 @@ def show_goodput(modules: dict[str, Any], sends: int) -> None:
                 f"    {module + ' ' + way:20}{row['seconds']:>9}{row['bound_seconds']:>9}"
                 f"{row['fraction_of_bound']:>11}{row['bytes_per_second']:>9}   {adds}"
             )
+
+
+def show_one(rows: dict[str, Any]) -> None:
+    """One link of a modem, 64 KiB up and down."""
+    print(f"\n(c) one link on wip:c1, {goodput.ONE_LINK} bytes, from command state on; T as in (b) + mapping {goodput.MAPPING} s")
+    print(f"    {'':20}{'seconds':>9}{'T':>9}{'T/seconds':>11}{'bytes/s':>9}")
+    for way, row in rows.items():
+        print(
+            f"    {way:20}{row['seconds']:>9}{row['bound_seconds']:>9}{row['fraction_of_bound']:>11}{row['bytes_per_second']:>9}"
+        )
+
+
+def show_five(rows: dict[str, Any]) -> None:
+    """Five links at once, both ways out of data mode."""
+    print(f"\n(d) {turns.LINKS} links on one modem, {turns.EACH} bytes each way on each, at once; a line of {goodput.BAUD} baud")
+    print("    bound T = sum over all visits of (0.05 mapping + bytes x 10 / rate + 0.1 idle + leaving), bytes <= 16384 a visit")
+    print("    leaving: 2.0 s of guards and the escape; by DTR: FIFO, pulse and silence of the table")
+    print(f"    every link is served within {turns.LINKS} x (the same, for 16384 bytes)")
+    head = f"{'seconds':>9}{'T':>9}{'T/seconds':>11}{'visits':>8}{'longest wait':>14}{'served within':>15}"
+    print(f"    {'':8}{head}")
+    for name, row in rows.items():
+        print(
+            f"    {name:8}{row['seconds']:>9}{row['bound_seconds']:>9}{row['fraction_of_bound']:>11}{row['visits']:>8}"
+            f"{row['longest_wait_for_a_visit']:>14}{row['served_within']:>15}"
+        )
+
+
+def show_first(row: dict[str, Any]) -> None:
+    """What a quiet link waits for."""
+    print(f"\n(e) from a peer's first byte to +IPD while another link is written without a pause, {row['rounds']} rounds")
+    print("    bound = mapping + the longest visit of a link whose neighbour is not heard + leaving + mapping,")
+    print("            then the busy link's turn again: no +IPD passes between a CIPSEND and its SEND OK")
+    print(f"    median {row['median']} s, longest {row['longest']} s, bound {row['bound_seconds']} s")
 
 
 if __name__ == "__main__":

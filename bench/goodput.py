@@ -23,6 +23,8 @@ from bridge import tables
 BAUD = 115200
 BYTE = 10 / BAUD  # seconds of a byte, 8N1
 SIZE = 2048
+ONE_LINK = 65536
+MAPPING = 0.05  # seconds: from AT+WIPDATA to CONNECT, on a modem
 JOIN = (b"ATE0", b'AT+CWJAP="bench","bench"')
 
 
@@ -135,6 +137,30 @@ def measure(folder: Path, module: str, sends: int) -> dict[str, Any]:
         took = time.perf_counter() - begun
         bound = crossed * BYTE
         result["receive"] = _row(sends * SIZE, took, bound, crossed, {})
+    return result
+
+
+def one_link(folder: Path) -> dict[str, Any]:
+    """64 KiB up and down on one link of a modem, from command state on: the mapping is part of it."""
+    payload = os.urandom(SIZE).replace(b"+", b"-")
+    sends = ONE_LINK // SIZE
+    result: dict[str, Any] = {}
+    with ExitStack() as stack:
+        port, links, _ = stack.enter_context(peer())
+        wire = up(stack, folder, "wip:c1")
+        wire.write(b'AT+CIPSTART="TCP","127.0.0.1",%d\r\n' % port)
+        wire.until(b"\r\nOK\r\n")
+        _, settle = downstream_terms("wip:c1")
+        begun = time.perf_counter()
+        crossed = sum(send(wire, payload) for _ in range(sends))
+        took = time.perf_counter() - begun
+        terms = {"mapping": MAPPING, "last bytes and settle": round(sends * settle, 4)}
+        result["up"] = _row(ONE_LINK, took, crossed * BYTE + sum(terms.values()), crossed, terms)
+        begun = time.perf_counter()
+        links[0].sendall(payload * sends)
+        crossed = receive(wire, ONE_LINK)
+        took = time.perf_counter() - begun
+        result["down"] = _row(ONE_LINK, took, crossed * BYTE + MAPPING, crossed, {"mapping": MAPPING})
     return result
 
 

@@ -82,12 +82,13 @@ async def server(nursery):
     return one
 
 
-async def wismo_up(host):
+async def gsm_up(host, *more):
     await host.say(b"ATE0", b"ATE0\r" + OK)
     await host.say(b"AT+CPIN?", b"\r\n+CPIN: READY\r\n" + OK)
     await host.say(b"AT+CREG?", b"\r\n+CREG: 0,1\r\n" + OK)
     await host.say(b"AT+CMGF=1")
-    await host.say(b"AT+PSRIC=2,0")
+    for command in more:
+        await host.say(command)
     await host.say(b"AT+WIPCFG=1")
     await host.say(b"AT+WIPBR=1,6")
     await host.say(b'AT+WIPBR=2,6,11,"internet"')
@@ -113,14 +114,24 @@ async def leave(host, urc=b""):
 @pytest.mark.deadline(90)
 async def test_an_arduino_with_a_wismo228(tmp_path, server):
     path = tmp_path / "host"
-    async with process(path, "run", f"wip:wismo@pty:{path}", "local", "--allow", "127.0.0.0/8"), open_tty(path) as stream:
+    await gsm(path, server, ("run", f"wip:wismo@pty:{path}", "local"), 1, b"AT+PSRIC=2,0")
+
+
+@pytest.mark.deadline(90)
+async def test_a_simulated_q2687_in_mode_2(tmp_path, server):
+    path = tmp_path / "host"
+    await gsm(path, server, ("simulate", f"wip:w5@pty:{path},baud=115200"), 2)
+
+
+async def gsm(path, server, how, mode, *more):
+    async with process(path, *how, "--allow", "127.0.0.0/8"), open_tty(path) as stream:
         host = Driver(stream)
-        await wismo_up(host)
-        await fetch(host, server.port, 1, b"\r\nSHUTDOWN\r\n")
+        await gsm_up(host, *more)
+        await fetch(host, server.port, mode, b"\r\nSHUTDOWN\r\n")
         await leave(host, b"\r\n+WIPPEERCLOSE: 2,1\r\n")
         await host.say(b"AT+WIPCLOSE=2,1")
         server.closes = False
-        await fetch(host, server.port, 1, b"")
+        await fetch(host, server.port, mode, b"")
         await leave(host)
         await host.say(b"AT+WIPCLOSE=2,1")
         await trio.sleep(0.2)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.dialects.wip.pluses import Pluses
-from bridge.dialects.wip.tail import Tail
+from bridge.dialects.wip.tail import Answer, Tail
 from bridge.tables import load
 
 PROFILE = load("wip", "c1")
@@ -24,7 +24,8 @@ WORDS = one_of([*TEXTS, b"\r", b"\n", b"\r\n", b"NO CARRIER", b"+", b"x", *NOISE
 
 
 def tail():
-    return Tail(PROFILE.words("fallback").split("|"), [urc.pattern for urc in PROFILE.urc.values()])
+    stays = PROFILE.words("stays").split("|")
+    return Tail([*PROFILE.words("fallback").split("|"), *stays], [urc.pattern for urc in PROFILE.urc.values()], stays)
 
 
 def pieces(data, cuts):
@@ -77,14 +78,14 @@ def test_an_ok_is_payload_before_the_guard_is_over():
     assert not box.escaped(0.9)
     assert box.feed(b"data\r\n+WIPDATA: 2,2,5\r\n\r\nOK\r\n\r\n+WIPREADY: 2,3\r\n", 1.1) == b"\r\ndata"
     assert box.escaped(1.1)
-    assert box.close_escaped() == (b"", [b"+WIPDATA: 2,2,5", b"OK", b"+WIPREADY: 2,3"])
+    assert box.close_escaped() == Answer(b"", b"", [b"+WIPDATA: 2,2,5", b"OK", b"+WIPREADY: 2,3"])
 
 
 def test_an_imitated_ok_before_the_true_one_is_payload():
     box = tail()
     box.believe_ok_from(1.0)
     assert box.feed(b"\r\nOK\r\n\r\nOK\r\n", 1.01) == b"\r\nOK\r\n"
-    assert box.close_escaped() == (b"", [b"OK"])
+    assert box.close_escaped() == Answer(b"", b"", [b"OK"])
 
 
 def test_an_answered_escape_proves_that_a_held_fallback_was_payload():
@@ -93,7 +94,7 @@ def test_an_answered_escape_proves_that_a_held_fallback_was_payload():
     box.believe_ok_from(1.0)
     assert box.feed(b"\r\nOK\r\n", 1.05) == b""
     assert box.escaped(1.1)
-    assert box.close_escaped() == (b"\r\nNO CARRIER\r\n", [b"OK"])
+    assert box.close_escaped() == Answer(b"\r\nNO CARRIER\r\n", b"", [b"OK"])
 
 
 class Wire:

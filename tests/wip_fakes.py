@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from bridge.dialects.wip.upstream import WipUpstream
-from bridge.model import Capability, Condition, Endpoint, Limits
+from bridge.model import Capability, Condition, Endpoint, HostSettings, Limits
 from bridge.network import NetworkError
 from bridge.ports import Port, PortLost, Wire
 from bridge.ports.memory import line
@@ -44,8 +44,29 @@ class FakeLink(fake_network.FakeLink):
         return FakeSending(self, total)
 
 
+class HalfLink(FakeLink):
+    """Either direction ends by itself, as on the gateway's own sockets; ``eof`` is what had come before our FIN."""
+
+    eof = None
+
+    def check(self):
+        if self.condition is not Condition.PEER_CLOSED:
+            super().check()
+
+    async def send_eof(self):
+        await trio.lowlevel.checkpoint()
+        self.eof = bytes(self.sent)
+
+    def reset(self):
+        """Also after the peer's FIN."""
+        self.condition = Condition.LINK_RESET
+        self._wake()
+
+
 class FakeNetwork(fake_network.FakeNetwork):
     """Connects to everything that is not in `refused` (host -> condition)."""
+
+    kind = FakeLink
 
     def __init__(self):
         super().__init__()
@@ -63,14 +84,14 @@ class FakeNetwork(fake_network.FakeNetwork):
         await self.operation("open_stream")
         if host in self.refused:
             raise NetworkError(self.refused[host])
-        link = FakeLink(self, host, port)
+        link = self.kind(self, host, port)
         self.links.append(link)
         return link
 
 
-def profile(**changes):
-    """The c1 table with some rows changed: ``module_guard=0.5`` a time, others a value."""
-    table = load("wip", "c1")
+def profile(which="c1", /, **changes):
+    """A table with some rows changed: ``module_guard=0.5`` a time, others a value."""
+    table = load("wip", which)
     time, value = dict(table.time), dict(table.value)
     for name, new in changes.items():
         if name in time:
@@ -90,10 +111,15 @@ class WiredPort(Port):
         self.name = inner.name
         self.reopens = reopens
         self.reopened = 0
+        self.lines = []  # ours, as they were set: time and what
         self._seen = {True}
         self._changed = trio.Event()
         self._plugged = True
         self._scopes = set()
+
+    async def set_lines(self, *, dtr=None, rts=None):
+        await trio.lowlevel.checkpoint()
+        self.lines.append((trio.current_time(), {"dtr": dtr, "rts": rts}))
 
     def dtr(self, asserted):
         self._now = asserted
@@ -205,14 +231,23 @@ class Host:
         for command in more:
             await self.ask(command)
 
+    async def up_gsm(self, *more):
+        """The same for a GSM module: its bearer is opened first, and its OK waits until it is up."""
+        await self.ask(b"ATE0")
+        for command in (b"AT+CMEE=1", b"AT+WIPCFG=1", b"AT+WIPBR=1,6", b'AT+WIPBR=2,6,11,"internet"'):
+            assert await self.ask(command) == b"\r\nOK\r\n"
+        assert await self.ask(b"AT+WIPBR=4,6,0", 3) == b"\r\nOK\r\n"
+        for command in more:
+            await self.ask(command)
+
     async def create(self, index, host=b'"10.1.1.1"', port=b"7"):
         """A connected socket; the fake's end of it."""
         got = await self.ask(b"AT+WIPCREATE=2,%d,%s,%s" % (index, host, port))
         assert got == b"\r\nOK\r\n\r\n+WIPREADY: 2,%d\r\n" % index
         return self.network.links[-1]
 
-    async def map(self, index):
-        assert await self.ask(b"AT+WIPDATA=2,%d,2" % index) == b"\r\nCONNECT\r\n"
+    async def map(self, index, mode=2):
+        assert await self.ask(b"AT+WIPDATA=2,%d,%d" % (index, mode)) == b"\r\nCONNECT\r\n"
 
     async def escape(self):
         """By the book; what came from the pluses on."""
@@ -222,14 +257,14 @@ class Host:
 
 
 @asynccontextmanager
-async def running(table=None, *, baud=0, wired=False, reopens=False):
+async def running(table=None, *, baud=0, wired=False, reopens=False, quirks=False):
     """A module on a fake network, and its host; ``host.wire`` is our side of a wired line."""
     ours, theirs = line(baud=baud)
     if wired or reopens:
         ours = WiredPort(ours, reopens=reopens)
     network = FakeNetwork()
     records = []
-    upstream = WipUpstream(ours, network, table or profile(), Trace(records.append, payload=True))
+    upstream = WipUpstream(ours, network, table or profile(), Trace(records.append, payload=True), HostSettings(quirks=quirks))
     assert isinstance(upstream.counters, Counter)
     host = Host(theirs, network, upstream, records)
     host.wire = ours

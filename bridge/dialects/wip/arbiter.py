@@ -1,13 +1,27 @@
-"""Who has the wire: one socket is mapped at a time, all share it.
+"""Who has the wire: one socket is mapped at a time, and nothing is heard of the others then.
 
-Policy, in order:
+The policy:
 
-1. Commands first: creates, closes, questions.  They are short.
-2. Then visits, in turn: a socket is visited when it has bytes to send or the modem announced bytes for it and there is
-   room.  Reading and writing happen in one visit (`bridge.dialects.wip.visits` tells when it ends).
-3. After every visit the modem is asked what waits where: URCs that were due while mapped may never be printed.
+* **Urgency.**  Commands first: creates, closes, questions.  They are short; but where a socket has work, at most
+  `COMMANDS` of them come between two visits.  A create that is pending keeps the wire in command state for a moment
+  (``create_dwell``, once between two visits), because its outcome is only printed there.
+* **Fairness.**  Then visits, in turn.  A socket has work when a send has bytes for the wire, or the modem holds bytes for
+  it; and there is room for what a visit pulls in.
+* **Batching.**  In one visit both ways are served, and sends that follow each other pay no guard.  While somebody else
+  has work it ends when nothing has moved for ``idle_out`` (in the middle of a send, whose host pauses, ``payload_idle``),
+  after ``batch`` bytes, or after the time these take on the line.  While nobody else is known to have work, after
+  ``linger`` without a byte, and after ``visit`` in any case: others may have work that cannot be heard.  A link that is
+  alone, with no listener and no create, stays mapped until it is idle for ``lone``, and is left every ``lone`` seconds.
+* **Polling.**  After every visit, and every ``lone`` seconds, the modem is asked what waits where: URCs that were due
+  while mapped may never be printed.  A modem that answers no such question keeps what it announced, and every socket
+  is visited each ``lone`` seconds to see.
 
-Every wait is bounded, so every socket with work is visited in time; `ModemLost` ends the loop.
+So with k open sockets each that has work is visited within k turns, a turn being
+
+    mapping + batch x 10 / baud + idle_out + the guards and the escape (or DTR)
+
+and the commands that come between.  (A host that writes its send more slowly than the line takes it makes that ``visit``
+seconds in the place of the batch.)  `ModemLost` ends the loop.
 """
 
 from __future__ import annotations
@@ -28,6 +42,7 @@ from bridge.tables import Profile
 from bridge.trace import Trace
 from bridge.wire.patterns import Pattern
 
+COMMANDS = 8  # between two visits, while a socket has work
 CLOSE_TRIES = 5  # refusals of one WIPCLOSE before the modem's state counts as unknown
 UNREAD = 6  # the number of WIPOPT's option "bytes that can be read"
 
@@ -41,9 +56,12 @@ class Arbiter:
         self._trace = trace
         self._sockets = sockets
         self._turn: deque[Socket] = deque()
-        self._refused: dict[Key, int] = {}
+        self._refused: dict[Key, tuple[int, float]] = {}  # closes: how often, and when it is tried again
+        self._commands = 0  # since the last visit
+        self._polled_at = 0.0
         self._visitor = Visitor(modem, profile, trace, sockets, check=self.check, others=self._others)
-        self._create_dwell = 0.0
+        self._create_dwell = 0.0  # visits wait until then
+        self._dwelt = False  # since the last visit
         self._no_list = False  # this modem refused the list of what waits: it is asked socket by socket
         self.jobs = Jobs(profile.number("jobs"), modem.wake.set)
         self.trouble: ModemLost | None = None  # a URC said the modem or its bearer is gone
@@ -60,6 +78,7 @@ class Arbiter:
         self._visitor.mapped = None
         self._refused.clear()
         self._turn.clear()
+        self._commands, self._dwelt, self._polled_at = 0, False, trio.current_time()
 
     async def run(self) -> None:
         """Serve for ever.  Raises ModemLost, PortLost."""
@@ -67,18 +86,35 @@ class Arbiter:
             self.check()
             if self.doubt:
                 await self._resolve_doubt()
-            elif self.jobs:
-                await self.jobs.run_next()
-            elif (socket := self._to_close()) is not None:
-                await self._close(socket)
-            elif any(socket.unpolled for socket in self._live()):
-                await self._poll()
+            elif not self._visit_due() and await self._command():
+                self._commands += 1
             elif (socket := self._to_visit()) is not None:
+                self._commands, self._dwelt = 0, False
                 if await self._visitor.visit(socket):
                     self.check()
                     await self._poll()
             else:
                 await self._modem.wake.wait(self._next_due())
+
+    async def _command(self) -> bool:
+        """One short thing that somebody waits for, in command state; False: there is none."""
+        if self.jobs:
+            await self.jobs.run_next()
+        elif (socket := self._to_close()) is not None:
+            await self._close(socket)
+        elif self._poll_due():
+            await self._poll()
+        else:
+            return False
+        return True
+
+    def _visit_due(self) -> bool:
+        return self._commands >= COMMANDS and any(socket.work for socket in self._sockets)
+
+    def _poll_due(self) -> bool:
+        live = self._live()
+        late = bool(live) and trio.current_time() >= self._polled_at + self._profile.seconds("lone")
+        return late or any(socket.unpolled for socket in live)
 
     def check(self) -> None:
         """Raises ModemLost where a URC said that the modem or its bearer is gone."""
@@ -86,7 +122,7 @@ class Arbiter:
             trouble, self.trouble = self.trouble, None
             raise trouble
 
-    def _live(self) -> Iterable[Socket]:
+    def _live(self) -> list[Socket]:
         return [socket for socket in self._sockets if socket.live]
 
     # --- short commands ---
@@ -102,10 +138,16 @@ class Arbiter:
         await self._poll()
 
     def _to_close(self) -> Socket | None:
+        now = trio.current_time()
         for socket in self._sockets:
-            if socket.condition is not None and socket.asked:
+            if socket.condition is not None and socket.asked and now >= self._close_at(socket):
                 return socket
         return None
+
+    def _close_at(self, socket: Socket) -> float:
+        """Not right after a refusal, nor before what was written last has had its time to leave the modem."""
+        _, again = self._refused.get(socket.key, (0, 0.0))
+        return max(again, socket.last_out + self._profile.seconds("close_wait"))
 
     async def _close(self, socket: Socket) -> None:
         def free() -> None:
@@ -121,30 +163,41 @@ class Arbiter:
             if self._profile.condition_of(error.code, "WIPCLOSE") is Condition.WRONG_STATE:
                 free()
                 return
-            self._refused[socket.key] = tries = self._refused.get(socket.key, 0) + 1
+            tries = self._refused.get(socket.key, (0, 0.0))[0] + 1
+            self._refused[socket.key] = tries, trio.current_time() + self._profile.seconds("retry")
             self._trace.note("close-refused", f"{socket.protocol},{socket.index}: {error.code}")
             if tries >= CLOSE_TRIES:
                 raise ModemLost(Condition.MODULE_ERROR, f"{socket.protocol},{socket.index} cannot be closed") from None
-            await self._modem.wake.wait(self._profile.seconds("retry"))
 
     async def _poll(self) -> None:
         """Ask what waits where; a modem without the list is asked for each socket."""
         polled = self._live()
+        self._polled_at = trio.current_time()
         for socket in polled:
-            socket.forget_announced()
             socket.unpolled = False
-        if not self._no_list:
-            try:
-                await self._modem.command("pending")
-            except ModemError as error:
-                self._trace.note("poll-refused", str(error.code))
-                self._no_list = True
-        if self._no_list:
+        if not await self._poll_list(polled):
             for socket in polled:
                 await self._poll_one(socket)
         for socket in self._live():
-            if socket.fin and not socket.unpolled and not socket.announced:
+            if socket.fin and not (socket.unpolled or socket.announced or socket.unsure):
                 socket.end(Condition.PEER_CLOSED)
+
+    async def _poll_list(self, polled: Iterable[Socket]) -> bool:
+        """One question for all; False: this modem has no such answer."""
+        if self._no_list or "pending" not in self._profile.template:
+            return False
+        kept = [(socket, socket.announced) for socket in polled]
+        for socket, _ in kept:
+            socket.forget_announced()  # before the answer, which is read as URCs
+        try:
+            await self._modem.command("pending")
+        except ModemError as error:
+            self._trace.note("poll-refused", str(error.code))
+            self._no_list = True
+            for socket, count in kept:
+                if count and socket.live:
+                    socket.announce(count, None)
+        return not self._no_list
 
     async def _poll_one(self, socket: Socket) -> None:
         if not socket.live or not socket.mode:
@@ -153,8 +206,13 @@ class Arbiter:
         try:
             answers = await self._modem.command("option", protocol=socket.protocol, index=socket.index, option=UNREAD)
         except ModemError as error:
+            # What it announced stays; only a visit shows more: the last one after a FIN, else now and then.
             self._trace.note("poll-refused", f"{socket.protocol},{socket.index}: {error.code}")
+            last = socket.fin and not socket.searched
+            socket.searched = socket.searched or last
+            socket.unsure = last or trio.current_time() >= socket.visited_at + self._profile.seconds("lone")
             return
+        socket.forget_announced()
         for line in answers:
             if (fields := pattern.match(line)) is not None and str(fields["value"]).isdigit() and int(fields["value"]):
                 socket.announce(int(fields["value"]), None)
@@ -173,11 +231,14 @@ class Arbiter:
             self._turn.rotate(-1)
             if socket.work:
                 return socket
+        self._commands, self._dwelt = 0, False  # nobody has waited for them
         return None
 
     def created(self) -> None:
         """A create went out: stay in command state a moment, most peers answer at once."""
-        self._create_dwell = trio.current_time() + self._profile.seconds("create_dwell")
+        if not self._dwelt:
+            self._dwelt = True
+            self._create_dwell = trio.current_time() + self._profile.seconds("create_dwell")
 
     def _creating(self) -> bool:
         return any(socket.pending_create for socket in self._sockets)
@@ -197,9 +258,12 @@ class Arbiter:
                 sending.wake()
 
     def _next_due(self) -> float:
-        """How long the loop may sleep when nothing is due: only stuck sends and create dwell need a timer."""
+        """How long the loop may sleep when nothing is due: stuck sends, create dwell, closes and polls need a timer."""
+        now, lone = trio.current_time(), self._profile.seconds("lone")
         busy = self._creating() or any(socket.current is not None for socket in self._live())
-        return self._profile.seconds("dwell_look") if busy else self._profile.seconds("lone")
+        due = [now + self._profile.seconds("dwell_look") if busy else now + lone, self._polled_at + lone]
+        due += [self._close_at(socket) for socket in self._sockets if socket.condition is not None and socket.asked]
+        return min(at - now for at in due if at > now)
 
     def _others(self, mapped: Socket) -> bool:
         """Whether anybody but the mapped socket has use for the wire."""

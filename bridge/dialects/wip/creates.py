@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
 import trio
@@ -12,7 +13,7 @@ import trio
 from bridge.dialects.wip.arbiter import Arbiter
 from bridge.dialects.wip.modem import Modem
 from bridge.dialects.wip.registry import Registry
-from bridge.dialects.wip.sockets import Socket
+from bridge.dialects.wip.sockets import SERVER, Socket
 from bridge.dialects.wip.trouble import ModemError, ModemLost
 from bridge.model import Condition
 from bridge.network import NetworkError
@@ -50,6 +51,8 @@ class Creator:
         self._trace = trace
         self._arbiter = arbiter
         self._sockets = sockets
+        # Where a failure comes without an index, one create is pending at a time.
+        self._turn = trio.Lock() if profile.number("bare_failure") else None
 
     async def open(
         self,
@@ -64,15 +67,23 @@ class Creator:
         the modem may hold, and a late success is nobody's.
         """
         self._sockets.add(socket)
+        begun = False
         try:
             with trio.move_on_after(limit) as timer:
-                await self._arbiter.jobs.ask(work)
-                await socket.answered.wait()
+                async with self._its_turn(socket):
+                    await self._formers(socket)
+                    if socket.failure is not None:
+                        raise NetworkError(socket.failure, socket.detail)
+                    begun = True
+                    await self._arbiter.jobs.ask(work)
+                    await socket.answered.wait()
                 if socket.failure is not None:
                     raise NetworkError(socket.failure, socket.detail)
                 if then is not None:
                     await then()
             if timer.cancelled_caught:
+                if not begun:
+                    raise NetworkError(Condition.NO_FREE_LINK, "this modem opens one link at a time")
                 raise NetworkError(Condition.CONNECT_TIMEOUT, "no URC")
         except BaseException as error:
             self.abandon(socket)
@@ -80,6 +91,18 @@ class Creator:
                 condition = self._profile.condition_of(error.code, "WIPCREATE")
                 raise NetworkError(condition, f"create refused: {error.code}") from None
             raise
+
+    def _its_turn(self, socket: Socket) -> AbstractAsyncContextManager[object]:
+        """A server needs none: the OK to its command is the outcome."""
+        return nullcontext() if self._turn is None or socket.protocol == SERVER else self._turn
+
+    async def _formers(self, socket: Socket) -> None:
+        """A create that was given up may still fail, and nobody could tell whose failure it is: its close comes first."""
+        if self._turn is None or socket.protocol == SERVER:
+            return
+        for former in self._sockets:
+            if former is not socket and former.asked and not former.ready and former.condition is not None:
+                await former.freed.wait()
 
     def abandon(self, socket: Socket) -> None:
         """Nothing is left behind."""
@@ -101,7 +124,7 @@ class Creator:
             except ModemError as error:
                 self._arbiter.check()  # an echo of the command says more than its refusal
                 condition = self._profile.condition_of(error.code, "WIPCREATE")
-                if condition is Condition.MODULE_RESET:
+                if condition in {Condition.MODULE_RESET, Condition.BEARER_LOST}:
                     raise ModemLost(condition, f"create refused: {error.code}") from None
                 if condition is not Condition.INDEX_IN_USE or last:
                     raise

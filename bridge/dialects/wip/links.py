@@ -10,6 +10,7 @@ import trio
 from bridge.dialects.wip.sockets import TCP, Outgoing, Socket
 from bridge.model import Condition, Delivered, Endpoint
 from bridge.network import LinkLost, NetworkError, Sending, StreamLink
+from bridge.wire.dle import END, ETX, Decoder
 
 OUTBOX = 4096  # bytes of a send that may wait here for the wire
 # A slow line tears every message into pieces, and there are hosts that drop what follows the first one.  So a fetch
@@ -33,7 +34,7 @@ class WipSending(Outgoing, Sending):
     """One counted send of a link."""
 
     def __init__(self, link: WipLink, total: int) -> None:
-        super().__init__(total)
+        super().__init__(total, coded=link.coded)
         self.link = link
 
     async def write(self, piece: bytes) -> None:
@@ -86,9 +87,11 @@ class WipLink(Socket, StreamLink):
     protocol = TCP
     mode = "stream_mode"
 
-    def __init__(self, index: int, room: Room, want: Callable[[], None], ask: Ask) -> None:
+    def __init__(self, index: int, room: Room, want: Callable[[], None], ask: Ask, *, coded: bool = False) -> None:
         super().__init__(index, want)
         self.room = room
+        self.coded = coded  # ETX and DLE are escaped both ways: this modem has data mode 1 for TCP
+        self._decoder = Decoder()
         self.peak = 0
         self._ask = ask
         self._announced = 0  # bytes the modem said it holds
@@ -107,6 +110,8 @@ class WipLink(Socket, StreamLink):
             raise trio.BusyResourceError("another send is under way")
         if self.condition is not None:
             raise LinkLost(self.condition, Delivered.NONE)
+        if self.eof_sent:
+            raise trio.ClosedResourceError("our side is closed")
         sending = WipSending(self, total)
         self.current = sending
         return sending
@@ -154,6 +159,32 @@ class WipLink(Socket, StreamLink):
         await self._ask(self)
         return self.local, self.peer
 
+    async def send_eof(self) -> None:
+        """See StreamLink.  An ETX alone is the half-close; only a mode that escapes it in payload has one.
+
+        Raises NetworkError where the mode has none.
+        """
+        await trio.lowlevel.checkpoint()
+        if not self.coded:
+            raise NetworkError(Condition.NOT_SUPPORTED, "this modem has no half-close")
+        if self.current is not None:
+            raise trio.BusyResourceError("a send is under way")
+        if self.closing:
+            raise trio.ClosedResourceError
+        if self.condition is not None:
+            raise LinkLost(self.condition, Delivered.NONE)
+        if self.eof_sent:
+            return
+        self.eof_sent = True
+        outgoing = self.current = Outgoing(len(ETX))
+        outgoing.give(ETX)
+        self.want()
+        try:
+            while not outgoing.finished and self.condition is None:
+                await outgoing.changed()
+        finally:
+            self.current = None
+
     async def aclose(self) -> None:
         """See StreamLink."""
         self.closing = True
@@ -192,7 +223,8 @@ class WipLink(Socket, StreamLink):
 
     def deliver(self, data: bytes) -> None:
         """See Socket.  A link that overruns its bounded buffer is ended, never the others."""
-        if self.condition is not None:
+        data = self._decoded(data) if self.coded else data
+        if self.condition is not None or not data:
             return
         if len(self._buffer) + len(data) > self.room.most:
             self.end(Condition.RECEIVE_OVERRUN)
@@ -202,6 +234,20 @@ class WipLink(Socket, StreamLink):
         self.peak = max(self.peak, len(self._buffer))
         self._announced = max(0, self._announced - len(data))
         self.wake()
+
+    def _decoded(self, data: bytes) -> bytes:
+        """Payload.  Behind an ETX without a DLE there is none: the peer has reset, the modem is in command state."""
+        payload = b""
+        for piece in [] if self.aborted else self._decoder.feed(data):
+            if piece is END:
+                self.aborted = True
+                break
+            payload += piece
+        return payload
+
+    def shut_down(self) -> None:
+        """See Socket."""
+        self.fin = True
 
     def announce(self, count: int, source: Endpoint | None) -> None:
         """See Socket.  The modem holds at least so many bytes."""

@@ -1,4 +1,4 @@
-"""The wire to a WIP modem: one dialogue at a time, in command state or glued to one socket.
+"""The wire to a WIP modem in command state: one dialogue at a time.  `DataMode` is the other half of it.
 
 Only the driver's own task calls the methods here (seam rule 1); the reader task feeds what arrives.
 """
@@ -6,14 +6,15 @@ Only the driver's own task calls the methods here (seam rule 1); the reader task
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import trio
 
+from bridge.dialects.wip.data_mode import CODED, DataMode
+from bridge.dialects.wip.finals import Doubt, code_of, is_error, is_final, is_result
 from bridge.dialects.wip.pluses import Pluses
 from bridge.dialects.wip.sockets import Socket
-from bridge.dialects.wip.tail import Tail
-from bridge.dialects.wip.trouble import ModemError, ModemLost, Wake
+from bridge.dialects.wip.trouble import ModemError, ModemLost
 from bridge.model import Condition
 from bridge.ports import Port
 from bridge.tables import Profile
@@ -21,36 +22,40 @@ from bridge.trace import Lane, Trace
 from bridge.wire.lines import Lines
 from bridge.wire.patterns import Pattern
 
-BLOCK = 512  # bytes between two looks at what came back: a modem that fell out of data mode reads the rest as commands
 OnUrc = Callable[[str, dict[str, int | str]], None]
 
 
-class Modem:
-    """Commands, mapping and escape on one port."""
+class Modem(DataMode):
+    """Commands on one port, and the way into its data mode."""
 
     def __init__(self, port: Port, profile: Profile, trace: Trace, counters: Counter[str], on_urc: OnUrc) -> None:
-        self._port = port
-        self._profile = profile
-        self._trace = trace
+        super().__init__(port, profile, trace)
         self._counters = counters
         self._on_urc = on_urc
-        self._urcs = [(name, Pattern(urc.pattern)) for name, urc in profile.urc.items()]
         self._lines = Lines()
         self._pending: str | None = None  # the template whose answer is awaited
         self._sent_line = b""
+        self._secrets: set[bytes] = set()  # what was sent and no trace may have
         self._info: list[bytes] = []
+        self._last_line = 0.0  # when the last of it came
         self._final: bytes | None = None
         self._then: Callable[[], None] | None = None  # done when the awaited OK is read
-        self._payload: Callable[[bytes], None] | None = None  # where a mapped socket's bytes go
-        self.wake = Wake()
-        self.tail = self._new_tail()
-        self.pluses = Pluses(profile.seconds("guard"))
+        self.creating: Callable[[], bool] = bool  # whether a create is pending whose failure may come as a bare error
+        self.use(profile)
         self.discarded = 0  # payload that came in an unknown state, in the last `unknown`
-        self.bytes_in = 0  # payload of mapped sockets, both ways: the arbiter's batches
-        self.bytes_out = 0
-        self.drained = True  # no payload is on its way out of the line any more
-        self.echoed = False  # our own commands came back
+        self.echoes = 0  # times that our own commands came back
+        self.quiet = False  # in a bring-up: our ATE0 was taken, so an echo means a reset
         self.up = False  # after bring-up: from here on an echo or a boot line means a reset
+
+    def use(self, profile: Profile) -> None:
+        """Go by this table, in command state."""
+        super().use(profile)
+        self._doubt = Doubt(profile.seconds("second_final"))
+
+    @property
+    def flow(self) -> bool:
+        """Whether RTS and CTS hold the sender of either side back."""
+        return self._port.flow
 
     # --- what arrives ---
 
@@ -68,14 +73,11 @@ class Modem:
     def _take_payload(self, data: bytes) -> None:
         assert self._payload is not None
         self.bytes_in += len(data)
-        payload = self.tail.feed(data, trio.current_time())
-        if payload:
-            self._trace.payload(Lane.FROM_MODULE, payload)
-            self._payload(payload)
+        self._deliver(self.tail.feed(data, trio.current_time()))
 
     def _take_lines(self) -> None:
         while self._payload is None and (line := self._lines.next_line()) is not None:
-            self._trace.line(Lane.FROM_MODULE, line + b"\r\n", self._pending or "urc")
+            self._trace.line(Lane.FROM_MODULE, self._masked(line) + b"\r\n", self._pending or "urc")
             self._take_line(line)
         self._counters["overlong-lines"] = self._lines.overlong
 
@@ -87,21 +89,27 @@ class Modem:
         3. a final result while a command is pending
         4. a URC
         5. information while a command is pending
-        6. anything else is counted and traced
+        6. anything else is counted and traced; a result or CONNECT makes the state doubtful
+
+        An error in 3 may be that of a pending create: see `bridge.dialects.wip.finals`.
         """
         if self._sent_line and line == self._sent_line:
-            self.echoed = True
+            self.echoes += 1
             if self.up:
                 self._on_urc("echo", {})
             return
         pending = self._pending is not None and self._final is None
         if pending and line == b"CONNECT" and self._awaiting_payload is not None:
+            self._explain_doubt()
             self._final = line
             self._payload, self._awaiting_payload = self._awaiting_payload, None
             if rest := self._lines.rest():
                 self._take_payload(rest)
             return
-        if pending and (line in {b"OK", b"ERROR", b"NO CARRIER"} or line.startswith(b"+CME ERROR:")):
+        if pending and is_final(line):
+            if is_error(line) and self.creating() and self._doubt.hold(line, trio.current_time()):
+                return
+            self._explain_doubt()
             self._final = line
             if line == b"OK" and self._then is not None:
                 self._then()
@@ -112,14 +120,33 @@ class Modem:
                 return
         if pending:
             self._info.append(line)
+            self._last_line = trio.current_time()
             return
-        if line in {b"OK", b"ERROR"} or line.startswith(b"+CME ERROR:"):
-            self._on_urc("unexplained", {"line": line.decode("latin-1")})
+        if is_result(line):
+            self._unasked(line)
             return
         self._counters["unmatched-lines"] += 1
-        self._trace.note("unmatched", line.decode("latin-1"))
+        self._trace.note("unmatched", self._masked(line).decode("latin-1"))
+
+    def _masked(self, line: bytes) -> bytes:
+        """For the trace: a modem whose echo is on again says our secrets, too."""
+        for secret in self._secrets:
+            line = line.replace(secret, b"***")
+        return line
 
     _awaiting_payload: Callable[[bytes], None] | None = None
+
+    def _explain_doubt(self) -> None:
+        """A final result follows an error: that error was not the command's."""
+        if (line := self._doubt.take()) is not None:
+            self._unasked(line)
+
+    def _unasked(self, line: bytes) -> None:
+        fields: dict[str, int | str] = {"line": line.decode("latin-1")}
+        if is_error(line):
+            self._on_urc("bare", fields | {"code": code_of(line)})
+        else:
+            self._on_urc("unexplained", fields)
 
     # --- command state ---
 
@@ -128,24 +155,47 @@ class Modem:
 
         ``then`` is called while the OK is read: a URC may follow it in the same read, and it means what holds after it.
         """
+        return await self._dialogue(template, then, None, arguments)
+
+    async def ask(self, template: str, enough: Pattern, /, **arguments: object) -> list[bytes]:
+        """The same, for an answer whose OK some firmware leaves out: such a line and a short silence are enough."""
+        return await self._dialogue(template, None, enough, arguments)
+
+    async def _dialogue(
+        self, template: str, then: Callable[[], None] | None, enough: Pattern | None, arguments: dict[str, object]
+    ) -> list[bytes]:
         row = self._profile.template[template]
         text = row.send.format(**arguments)
         shown = row.send.format(**{k: "***" if k in row.secret else v for k, v in arguments.items()})
         self._pending, self._info, self._final, self._then = template, [], None, then
+        self._doubt.forget()
+        echoes = self.echoes
         self._sent_line = text.encode("ascii")
+        self._secrets |= {str(arguments[name]).encode("ascii") for name in row.secret}
         try:
             await self._write(self._sent_line + b"\r", Lane.TO_MODULE, shown.encode("ascii") + b"\r", template)
-            await self._until(lambda: self._final is not None, row.limit)
-            final: bytes | None = self._final
+            await self._until(lambda: self._final is not None or self._said_all(enough), row.limit)
+            final = self._final or self._doubt.take()
         finally:
             self._pending = self._then = None
             self._awaiting_payload = None
-        if final is None:
+        if self.quiet and self.echoes != echoes:
+            raise ModemLost(Condition.MODULE_RESET, f"its echo is on again at {template}")
+        if final is None and not self._said_all(enough):
             raise ModemLost(Condition.MODULE_MUTE, f"no answer to {template} within {row.limit:g} s")
-        if final in {b"OK", b"CONNECT"}:
+        if template == "dtr_keeps":
+            self.dtr.allowed = final == b"OK"
+        if final in {None, b"OK", b"CONNECT"}:
             return self._info
-        digits = final.partition(b":")[2].strip()
-        raise ModemError(int(digits) if digits.isdigit() else -1, template)
+        raise ModemError(code_of(final or b""), template)
+
+    def _said_all(self, enough: Pattern | None) -> bool:
+        """Without a final result: an error that nothing followed, or the line that is enough."""
+        now = trio.current_time()
+        if self._doubt.settled(now):
+            return True
+        silent = now - self._last_line >= self._profile.seconds("second_final")
+        return enough is not None and silent and any(enough.match(line) is not None for line in self._info)
 
     async def sync(self) -> bool:
         """Whether the modem answers in command state: a bare CR to clean its line, then ``AT``."""
@@ -167,10 +217,11 @@ class Modem:
         The first probe is never a command: in data mode it would go to the peer.
         """
         self.discarded = 0
+        self._mapped, self._coded = None, False
         self._payload = self._discard  # what a socket of a former life still sends is nobody's
         self.tail = self._new_tail()
         self.pluses.last_out = trio.current_time()
-        await self.escape(evidence=True)
+        await self.escape(once=True)
         return await self.sync()
 
     def _discard(self, data: bytes) -> None:
@@ -181,130 +232,29 @@ class Modem:
     async def map(self, socket: Socket) -> None:
         """Glue the wire to a socket.  Raises ModemError (831 and the like) and stays in command state then."""
         self.tail = self._new_tail(socket.own_words)
-        self._awaiting_payload = socket.deliver
         mode = self._profile.number(socket.mode)
+        self._awaiting_payload = socket.deliver
         await self.command("map", protocol=socket.protocol, index=socket.index, mode=mode)
+        self._mapped, self._coded = socket, mode == CODED
         self.pluses.entered(trio.current_time())
 
-    async def write(self, data: bytes, *, more: bool) -> bytes:
-        """Payload of a mapped socket, in blocks; returns what is held back (a run of ``+`` that more may follow).
+    # --- both ---
 
-        Stops early, holding back the rest, where the modem may have fallen to command state.
-        """
-        plan, held = self.pluses.plan(data, trio.current_time(), more=more)
-        for number, (pause, piece) in enumerate(plan):
-            if pause:
-                await trio.sleep(pause)
-            for start in range(0, len(piece), BLOCK):
-                if self.tail.suspect():
-                    return piece[start:] + b"".join(p for _, p in plan[number + 1 :]) + held
-                block = piece[start : start + BLOCK]
-                self.drained = False
-                await self._write(block, None, b"", "")
-                self._trace.payload(Lane.TO_MODULE, block)
-                self.bytes_out += len(block)
-                self.pluses.went_out(block, trio.current_time())
-        return held
-
-    async def drain(self) -> None:
-        """Until everything written has left the line."""
-        with trio.move_on_after(self._profile.seconds("write")) as limit:
-            await self._port.drain()
-        if limit.cancelled_caught:
-            raise ModemLost(Condition.MODULE_BLOCKED, "the line does not drain")
-        self.drained = True
-        self.pluses.last_out = max(self.pluses.last_out, trio.current_time())
-
-    async def escape(self, *, evidence: bool) -> bool:
-        """Leave data mode.  True: the modem was mapped and said OK.  False: it did not answer; `sync` must tell.
-
-        ``evidence``: it has already shown a fallback text, so one unanswered escape is enough; otherwise two are.
-        The caller has waited for the leading guard as far as it liked; the rest of it is waited for here.
-        """
-        guard, wait = self._profile.seconds("guard"), self._profile.seconds("escape_answer")
-        if not self.drained:  # the silence begins when the last byte has left, not when the kernel took it
-            await self.drain()
-        for _ in range(1 if evidence else 2):
-            await trio.sleep_until(self.pluses.last_out + guard)
-            await self._write(b"+++", Lane.TO_MODULE, b"+++", "escape")
-            await self.drain()
-            sent = trio.current_time()
-            self.pluses.went_out(b"+++", sent)
-            self.tail.believe_ok_from(sent + self._profile.seconds("escape_earliest"))
-            limit = self._profile.seconds("escape_evidence") if evidence else wait
-            if await self._until(lambda: self._escaped(sent), limit):  # noqa: B023 (called in this turn only)
-                self._leave(*self.tail.close_escaped())
-                return True
-            self.tail.believe_ok_from(None)
-        return False
-
-    async def fallen(self) -> bool:
-        """After an unanswered escape: whether the modem is in command state.  What it said there is read as lines."""
-        payload, lines = self.tail.close_fallen()
-        self._leave(payload, lines)
-        return await self.sync()
-
-    def _leave(self, payload: bytes, lines: list[bytes]) -> None:
-        if payload and self._payload is not None:
-            self._trace.payload(Lane.FROM_MODULE, payload)
-            self._payload(payload)
-        self._payload = None
+    def _said_after_data(self, lines: list[bytes]) -> None:
         self._sent_line = b""
         self._lines.rest()
         for line in lines:
             self._trace.line(Lane.FROM_MODULE, line + b"\r\n", "after-data")
-            if line not in {b"OK", b"NO CARRIER", b"SHUTDOWN"} and not line.startswith(b"+CME"):
+            if line not in {b"OK", b"ERROR", b"NO CARRIER", *self.stays_words} and not line.startswith(b"+CME"):
                 self._take_line(line)
-
-    async def quiet(self, seconds: float) -> None:
-        """So long after the last byte out, and until nothing incomplete is held (which `partial` bounds)."""
-        end = self.pluses.last_out + seconds
-        while (now := trio.current_time()) < end or (self.tail.holding and not self.tail.suspect()):
-            await self.wake.wait(max(end - now, self._profile.seconds("look")))
-            self.release_partial(trio.current_time())
-
-    def release_partial(self, now: float) -> None:
-        """Deliver a held text that has not been finished within the settle time."""
-        if now - self.tail.last_byte >= self._profile.seconds("partial") and self._payload is not None:
-            payload = self.tail.release_partial()
-            if payload:
-                self._trace.payload(Lane.FROM_MODULE, payload)
-                self._payload(payload)
-
-    def _escaped(self, sent: float) -> bool:
-        now = trio.current_time()
-        silence = max(self.tail.last_byte, sent + self._profile.seconds("guard_module"))
-        return self.tail.escaped(now) and now - silence >= self._profile.seconds("partial")
-
-    # --- both ---
-
-    def _new_tail(self, own_words: Sequence[str] = ()) -> Tail:
-        urcs = [urc.pattern for urc in self._profile.urc.values()]
-        return Tail([*self._profile.words("fallback").split("|"), *own_words], urcs)
 
     def start_over(self) -> None:
         """Another line, or the same one after it was lost: nothing that was said before counts."""
         self._lines = Lines()
-        self._payload = self._awaiting_payload = self._pending = self._then = None
+        self._payload = self._awaiting_payload = self._pending = self._then = self._mapped = None
         self._sent_line = b""
         self.tail = self._new_tail()
         self.pluses = Pluses(self._profile.seconds("guard"))
+        self.drained = True
+        self.dtr.allowed = False
         self.up = False
-
-    async def _write(self, data: bytes, lane: Lane | None, shown: bytes, rule: str) -> None:
-        if lane is not None:
-            self._trace.line(lane, shown, rule)
-        with trio.move_on_after(self._profile.seconds("write")) as limit:
-            await self._port.send(data)
-        if limit.cancelled_caught:
-            raise ModemLost(Condition.MODULE_BLOCKED, "the modem takes no bytes")
-
-    async def _until(self, done: Callable[[], bool], limit: float) -> bool:
-        """Wait for something the reader brings; looks again at every wake-up and every few milliseconds of silence."""
-        end = trio.current_time() + limit
-        while not done():
-            left = end - trio.current_time()
-            if left <= 0:
-                return False
-            await self.wake.wait(min(left, self._profile.seconds("look")))
-        return True

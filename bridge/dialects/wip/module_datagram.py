@@ -3,10 +3,13 @@
 Host to network: an ETX ends a datagram, so do the largest size and the end of the data mode.  An ETX right after
 another one (or after CONNECT) is an empty datagram.  Network to host: every datagram is followed by an ETX; one that
 was begun is written whole, whatever happens to the data mode meanwhile.
+
+Mode 2 knows no borders: what the network sent comes as one stream, and the host's bytes are cut by size and time.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -86,6 +89,7 @@ class DatagramSocket(ModuleSocket):
         self._link: DatagramLink | None = None
         self._decoder = dle.Decoder()
         self._collected = bytearray()  # of the datagram that the host is writing
+        self._due = math.inf  # when it goes out by time
         self._cut = False  # the last datagram went out by its size: an ETX now is the end of that one
         self._outgoing = _Queue()
         self._received = _Queue()
@@ -109,6 +113,9 @@ class DatagramSocket(ModuleSocket):
 
     def put(self, data: bytes) -> bytes | None:
         """See ModuleSocket."""
+        if self.mode.transparent:
+            self._cut_up(data)
+            return None
         if not self._line.etx_ends:
             self._collect(data)
             return None
@@ -134,9 +141,19 @@ class DatagramSocket(ModuleSocket):
                 self._cut = not self._collected
         return ended
 
+    def _cut_up(self, data: bytes) -> None:
+        if data and not self._collected:
+            self._due = trio.current_time() + self.mode.wait
+            self.ring()
+        self._collected += data
+        while len(self._collected) >= self.mode.size:
+            self._send(self.mode.size)
+
     def _send(self, size: int | None = None) -> None:
         data = bytes(self._collected[:size])
         del self._collected[:size]
+        if not self._collected:
+            self._due = math.inf
         if self.listening:
             self._drop("datagram-unsendable", f"{len(data)} bytes of a host on a listening socket")
         elif self.ended is not None:
@@ -175,8 +192,9 @@ class DatagramSocket(ModuleSocket):
 
     def take(self, most: int) -> bytes:
         """See ModuleSocket."""
-        if not self._encoded and self._received.first is not None:
-            self._encoded += dle.encode(self._received.popleft().data) + dle.ETX
+        while not self._encoded and self._received.first is not None:
+            payload = self._received.popleft().data
+            self._encoded += payload if self.mode.transparent else dle.encode(payload) + dle.ETX
         data = bytes(self._encoded[:most])
         del self._encoded[:most]
         self.ring()
@@ -241,7 +259,10 @@ class DatagramSocket(ModuleSocket):
         """A datagram leaves the buffer when the network took it; one that it refuses is lost, as on any network."""
         while True:
             while (first := self._outgoing.first) is None:
-                await self.changed()
+                with trio.CancelScope(deadline=self._due):
+                    await self.changed()
+                if self._collected and trio.current_time() >= self._due:
+                    self._send()
             data = first.data
             try:
                 await link.send(data)

@@ -27,6 +27,8 @@ async def wipopt(module: Module, request: Request) -> Outcome:
     number = request.number("option")
     socket = find(module, request)
     known = _known(module, socket.protocol, number)
+    if isinstance(socket, ModuleSocket) and socket.broken and not socket.waiting():
+        raise Refused(Cme.BAD_STATE)  # Multi-Tech S000478 p.108: a socket that is not active.  So a host that asks learns it
     if request.number("action") == _READ:
         return Outcome([f"+WIPOPT: {socket.protocol},{number},{await _read(socket, number, known)}"])
     if not known.writable:

@@ -49,6 +49,32 @@ class HostLine:
                     self._counters["lost-with-port"] += len(data) - out
                     return
 
+    @property
+    def baud(self) -> int:
+        """Bits per second; 0: the port has no speed."""
+        return self._port.baud
+
+    async def set_speed(self, baud: int) -> bool:
+        """Another speed once everything sent has left.  False, and a count: the port refuses it and stays as it is."""
+        while self._port.baud not in {0, baud}:
+            opened = self._opened
+            try:
+                await self._port.set_speed(baud)
+            except ValueError:
+                self._counters["speed-refused"] += 1
+                return False
+            except PortLost as lost:
+                await self._away(opened, lost)
+        return True
+
+    async def set_lines(self, *, dtr: bool | None, rts: bool | None) -> None:
+        """See Port.  While a port that reopens is away there is nobody to see them."""
+        opened = self._opened
+        try:
+            await self._port.set_lines(dtr=dtr, rts=rts)
+        except PortLost as lost:
+            await self._away(opened, lost)
+
     async def _away(self, opened: int, lost: PortLost) -> None:
         """Wait until it is back; where it does not come back, raise what it was lost with."""
         if not self._port.reopens:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
+
+from bridge.model import Condition
 
 if TYPE_CHECKING:
     from bridge.dialects.wip.module_socket import ModuleSocket
@@ -16,9 +18,14 @@ Settings = dict[str, tuple[int | str, ...]]
 class Cme(IntEnum):
     """Numbers of ``+CME ERROR`` that the module's own rules need (Multi-Tech S000437C, error code table)."""
 
+    NOT_ALLOWED = 3  # 3GPP TS 27.007 section 9.2
+    CARD_BUSY = 515  # POS terminal firmware for Wavecom modems: it starts, ask again
     INVALID_OPTION = 800
     INVALID_VALUE = 801
     WRONG_STACK_STATE = 803
+    DEVICE_OPEN = 804
+    NO_INTERFACE = 805
+    PING_CHANNEL = 819
     BAD_INDEX = 830
     BAD_STATE = 831
     BAD_PORT = 832
@@ -34,9 +41,10 @@ class Cme(IntEnum):
 class Refused(Exception):
     """A command with valid syntax that cannot be done now."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, condition: Condition = Condition.WRONG_STATE) -> None:
         super().__init__(number)
         self.number = number
+        self.condition = condition  # for the log
 
 
 @dataclass(slots=True)
@@ -45,10 +53,13 @@ class Outcome:
 
     lines: list[str] = field(default_factory=list)
     then: Callable[[], None] | None = None  # such as starting what a URC will report: it must follow the OK
-    connect: ModuleSocket | None = None  # CONNECT instead of OK
+    last: Callable[[], Awaitable[None]] | None = None  # when the final result has left, before anything else is read
+    connect: ModuleSocket | None = None  # CONNECT instead of OK; its data mode is already set
+    secret: bool = False  # the lines are not for the trace
 
 
 _NUMERIC = {"OK": "0", "CONNECT": "1", "NO CARRIER": "3", "ERROR": "4"}
+FINALS = (*_NUMERIC, *_NUMERIC.values())  # as the log of commands finds them
 
 
 def line(text: str) -> bytes:
@@ -102,3 +113,14 @@ def options(text: str) -> Mapping[int, Option]:
         low, _, high = bounds.partition("-")
         found[int(number)] = Option(int(low), int(high), int(default), "w" in access)
     return found
+
+
+def values(text: str) -> dict[int, int]:
+    """The defaults of `options`, by number."""
+    return {number: option.default for number, option in options(text).items()}
+
+
+def numbers(text: str) -> dict[int, int]:
+    """Pairs of numbers from the table: ``0:64 1:64``, parted by spaces."""
+    pairs = (entry.split(":") for entry in text.split())
+    return {int(first): int(second) for first, second in pairs}

@@ -1,13 +1,13 @@
-"""Commands about the module itself: settings, registration, signal, reset."""
+"""Settings: how the module answers and how its line runs, kept, listed, stored and given back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from bridge.dialects.wip import module_reply as reply
-from bridge.dialects.wip.module_reply import Outcome
+from bridge.dialects.wip.module_reply import Cme, Outcome, Refused
 from bridge.dialects.wip.module_state import Module
-from bridge.model import Phase
+from bridge.model import Condition
 from bridge.wire.grammar import Form
 
 
@@ -39,18 +39,21 @@ async def setting(module: Module, request: Request) -> Outcome:
     module.settings[request.name] = tuple(request.values.values())
     if request.name == "WIND":  # stored at once
         module.stored["WIND"] = module.settings["WIND"]
+    module.carrier.refresh()
     return Outcome()
 
 
 async def settings_factory(module: Module, _request: Request) -> Outcome:
-    """``AT&F``: what the table says."""
-    module.settings = reply.defaults(module.profile.words("module_defaults"))
+    """``AT&F``: what the table says; the line's speed stays, or nobody would understand the OK."""
+    module.settings = reply.defaults(module.profile.words("module_defaults")) | {"IPR": module.settings["IPR"]}
+    module.carrier.refresh()
     return Outcome()
 
 
 async def settings_stored(module: Module, _request: Request) -> Outcome:
-    """``ATZ``: what was stored last."""
-    module.settings = dict(module.stored)
+    """``ATZ``: what was stored last, but for the line's speed."""
+    module.settings = module.stored | {"IPR": module.settings["IPR"]}
+    module.carrier.refresh()
     return Outcome()
 
 
@@ -60,23 +63,27 @@ async def settings_store(module: Module, _request: Request) -> Outcome:
     return Outcome()
 
 
-async def registration(module: Module, _request: Request) -> Outcome:
-    """``AT+CREG?``: 1 registered, 2 searching, 0 neither; from the Network's state."""
-    stat = {Phase.UP: 1, Phase.STARTING: 2}.get(module.network.state.phase, 0)
-    return Outcome([f"+CREG: 0,{stat}"])
+async def settings_listed(module: Module, _request: Request) -> Outcome:
+    """``AT&V``: everything that is kept, in one line."""
+    shown = []
+    for name, values in module.settings.items():
+        prefix = "" if name[0] in "&$" or len(name) == 1 else "+"
+        shown.append(f"{prefix}{name}:{','.join(str(value) for value in values)}")
+    return Outcome([" ".join(shown)])
 
 
-async def signal(module: Module, _request: Request) -> Outcome:
-    """``AT+CSQ``: the Network's dBm as 0..31; where it has no radio, full while it is up, and not known otherwise."""
-    strength = await module.asked(module.network.signal)
-    if strength is not None:
-        return Outcome([module.profile.words("module_csq").format(rssi=min(max((strength + 113) // 2, 0), 31))])
-    up = module.network.state.phase is Phase.UP
-    return Outcome([module.profile.words("module_csq_up" if up else "module_csq_down")])
-
-
-async def functionality(module: Module, request: Request) -> Outcome:
-    """``AT+CFUN=1``: OK, then the module restarts."""
+async def line_speed(module: Module, request: Request) -> Outcome:
+    """``AT+IPR``: the port's speed, changed when the OK has left.  0 lets the module find out: it stays as it is."""
     if request.form is Form.QUERY:
-        return Outcome(["+CFUN: 1"])
-    return Outcome(then=module.reboot)
+        return Outcome([f"+IPR: {module.settings['IPR'][0]}"])
+    rate = request.number("rate")
+    if str(rate) not in module.profile.words("module_rates").split():
+        raise Refused(Cme.NOT_ALLOWED, Condition.BAD_ARGUMENT)
+    before = module.settings["IPR"]
+    module.settings["IPR"] = (rate,)
+
+    async def change() -> None:
+        if rate and not await module.line.set_speed(rate):
+            module.settings["IPR"] = before
+
+    return Outcome(last=change)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,10 +27,20 @@ CLOSE_LIMIT = 10.0  # seconds that a link may take to close after the host was t
 Tell = Callable[["ModuleSocket"], None]
 
 
+@dataclass(frozen=True, slots=True)
+class DataMode:
+    """How a mapped socket's bytes and the host's become each other."""
+
+    transparent: bool  # mode 2: every byte is payload.  Mode 1: DLE and ETX are not
+    size: int = 0  # bytes: a transparent stream becomes datagrams of this size ...
+    wait: float = 0.0  # ... or of what came within so many seconds of the first byte
+
+
 class ModuleSocket(ABC):
     """A socket under an index.  It keeps the index until WIPCLOSE, whatever happened to its connection."""
 
     protocol: int
+    mode = DataMode(transparent=True)  # of the visit, or the last one
 
     def __init__(self, index: int, peer: Endpoint, *, receive_room: int, transmit_room: int) -> None:
         self.index = index
@@ -76,9 +87,14 @@ class ModuleSocket(ABC):
 
     # -- the host's bytes
 
+    @property
+    def broken(self) -> bool:
+        """Whether it ended in any other way than by the peer's FIN: nothing can be sent any more."""
+        return self.ended is not None and not self.in_order
+
     def transmit_room(self) -> int:
         """Bytes the host may still send; 0 is CTS off.  A dead socket swallows everything."""
-        return self.transmit_limit if self.ended is not None else max(0, self.transmit_limit - self.outgoing())
+        return self.transmit_limit if self.broken else max(0, self.transmit_limit - self.outgoing())
 
     @abstractmethod
     def outgoing(self) -> int:
@@ -129,7 +145,7 @@ class ModuleSocket(ABC):
     async def finish(self, flush: float) -> None:
         """Close: what the host sent goes out first, for at most ``flush`` seconds.  Its index is already free."""
         with trio.move_on_after(flush):
-            while self.outgoing() and (self.ended is None or self.in_order) and self.link is not None:
+            while self.outgoing() and not self.broken and self.link is not None:
                 await self.changed()
         self._scope.cancel()
         if self.link is not None:

@@ -12,8 +12,8 @@ from bridge.dialects.wip.module_datagram import NOBODY, DatagramSocket, Line
 from bridge.dialects.wip.module_reply import Cme, Outcome, Refused
 from bridge.dialects.wip.module_server import ModuleServer
 from bridge.dialects.wip.module_settings import Request
-from bridge.dialects.wip.module_socket import ModuleSocket
-from bridge.dialects.wip.module_state import Bearer, Module
+from bridge.dialects.wip.module_socket import DataMode, ModuleSocket
+from bridge.dialects.wip.module_state import Module
 from bridge.dialects.wip.module_stream import StreamSocket
 from bridge.model import Condition, Endpoint, Peers
 from bridge.network import DatagramLink, NetworkError, StreamLink
@@ -35,6 +35,8 @@ def find(module: Module, request: Request) -> ModuleSocket | ModuleServer:
 def _name(module: Module, request: Request) -> tuple[int, int]:
     """Protocol and index, the index checked for its protocol."""
     protocol, index = request.number("protocol"), request.number("index")
+    if str(protocol) in module.profile.words("module_sessions").split():
+        raise Refused(Cme.NOT_IMPLEMENTED, Condition.NOT_SUPPORTED)
     if protocol not in {UDP, TCP, SERVER}:
         raise Refused(Cme.BAD_PROTOCOL)
     if not 1 <= index <= module.profile.number("module_servers" if protocol == SERVER else "module_sockets"):
@@ -50,7 +52,7 @@ async def wipcreate(module: Module, request: Request) -> Outcome:
     if request.form is Form.QUERY:
         return Outcome(await _listed(module))
     protocol, index = _name(module, request)
-    if not module.stack or module.bearer is not Bearer.UP:
+    if not module.stack or not module.call.up:
         raise Refused(Cme.WRONG_STACK_STATE)
     if index in module.servers if protocol == SERVER else (protocol, index) in module.sockets:
         raise Refused(Cme.ALREADY_ACTIVE)
@@ -95,12 +97,15 @@ def _client(module: Module, request: Request, index: int) -> StreamSocket:
         send_size=module.network.limits.send_size,
         connect=partial(module.network.open_stream, peer.host, peer.port),
         limit=module.profile.seconds("module_connect_limit"),
+        drop=module.drop,
     )
 
 
 def _datagram(module: Module, request: Request, index: int) -> DatagramSocket:
     """``[<local port>][,"<peer>",<peer port>]``: without a peer it listens to everybody and cannot transmit."""
     local, host, port = (request.text(name).strip() for name in ("first", "second", "third"))
+    if not port and host and not re.fullmatch(r"[0-9]*", local) and module.profile.value["module_udp_short"].value is True:
+        local, host, port = "", local, host  # without the empty field for the local port
     local_port = _port(local or "0", low=0)
     if not host and port:
         raise Refused(Cme.INVALID_OPTION)
@@ -179,6 +184,7 @@ def _accepted(module: Module, server: ModuleServer, link: StreamLink) -> bool:
         transmit_room=server.options.get(SEND_ROOM, table.number("module_transmit_buffer")),
         send_size=module.network.limits.send_size,
         link=link,
+        drop=module.drop,
     )
     socket.server = server
     socket.options = dict(server.options)
@@ -210,10 +216,23 @@ async def wipdata(module: Module, request: Request) -> Outcome:
         raise Refused(Cme.BAD_PROTOCOL)
     socket = find(module, request)
     assert isinstance(socket, ModuleSocket)
-    mode = "module_udp_mode" if socket.protocol == UDP else "module_tcp_mode"
-    if request.number("mode") != module.profile.number(mode):
-        raise Refused(Cme.INVALID_VALUE)
+    mode = _data_mode(module, request)
     unread = socket.waiting() > 0 and module.profile.value["module_map_unread"].value is True
     if not socket.connected and not unread:
+        if socket.ended is Condition.LINK_RESET:
+            raise Refused(module.number_of(socket.ended, "WIPDATA"))
         raise Refused(Cme.BAD_STATE)
+    socket.mode = mode
     return Outcome(connect=socket)
+
+
+def _data_mode(module: Module, request: Request) -> DataMode:
+    """1 continuous, 2 transparent; the table knows which protocol has which, and what a left-out one means."""
+    table = module.profile
+    number = request.number("mode", 1)
+    allowed = dict(entry.split(":") for entry in table.words("module_modes").split())
+    if str(number) not in allowed[str(request.number("protocol"))].split(","):
+        raise Refused(Cme.INVALID_VALUE)
+    size = request.number("size", table.number("module_udp_cut"))
+    wait = request.number("wait", table.number("module_udp_wait")) * table.seconds("module_udp_wait_unit")
+    return DataMode(number != 1, size, wait)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 from functools import partial
 from typing import TypeVar
 
@@ -12,10 +11,14 @@ import structlog
 import trio
 
 from bridge.dialects.wip import module_reply as reply
+from bridge.dialects.wip.module_call import Bearer, ModuleCall
+from bridge.dialects.wip.module_carrier import Carrier
+from bridge.dialects.wip.module_port import HostLine
 from bridge.dialects.wip.module_server import ModuleServer
 from bridge.dialects.wip.module_socket import ModuleSocket
+from bridge.dialects.wip.module_wind import Indications
 from bridge.dialects.wip.module_writer import ModuleWriter, Render
-from bridge.model import Condition, Login, Phase
+from bridge.model import Condition, Phase
 from bridge.network import Network, NetworkError
 from bridge.tables import Profile
 from bridge.trace import Trace
@@ -28,38 +31,38 @@ MOST_SOCKETS = 6  # WIPCFG option
 URC_ROOM = 64  # unsolicited lines kept while a socket is mapped; more are dropped and counted
 
 
-class Bearer(StrEnum):
-    """The PPP call."""
-
-    DOWN = "down"
-    STARTING = "starting"
-    UP = "up"
-
-
 class Module:
     """The state of one module.  Everything but its stored settings is lost by `forget`."""
 
-    def __init__(self, network: Network, profile: Profile, writer: ModuleWriter, trace: Trace, counters: Counter[str]) -> None:
+    def __init__(
+        self, network: Network, profile: Profile, *, line: HostLine, writer: ModuleWriter, trace: Trace, counters: Counter[str]
+    ) -> None:
         self.network = network
         self.profile = profile
+        self.line = line
         self.writer = writer
         self.trace = trace
         self.counters = counters
         self.stored = reply.defaults(profile.words("module_defaults"))
+        if line.baud:
+            self.stored["IPR"] = (line.baud,)
         self.settings = dict(self.stored)
-        self.stack_options = {n: o.default for n, o in reply.options(profile.words("module_wipcfg_options")).items()}
+        self.stored_options = reply.values(profile.words("module_wipcfg_options"))  # AT+WIPCFG=4
+        self.stack_options = dict(self.stored_options)
+        self.application = profile.value["module_application"].value is True  # +WOPEN; kept in flash
         self.stack = False
-        self.bearer = Bearer.DOWN
-        self.user = ""
-        self.password = ""
+        self.carrier = Carrier(self)
+        self.call = ModuleCall(self)
+        self.indications = Indications(self)
         self.sockets: dict[tuple[int, int], ModuleSocket] = {}  # by protocol and index
         self.servers: dict[int, ModuleServer] = {}
+        self.bare_errors = profile.value["module_bare_errors"].value is True
         self.epoch = 0  # grows when every socket is taken away at once: what was under way then comes too late
+        self.pinging: trio.CancelScope | None = None  # the series of echo requests that is under way
         self.mapped: ModuleSocket | None = None
+        self.quirks = False  # the real module's weaknesses are shown, too
         self.reboot: Callable[[], None] = lambda: None
         self._urcs: deque[Render] = deque()
-        self._bearer_scope = trio.CancelScope()
-        self._generation = 0
         self._nursery: trio.Nursery | None = None
 
     # -- tasks
@@ -68,6 +71,7 @@ class Module:
         """Watch the network and hold the sockets' tasks."""
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self.writer.run)
+            self._nursery.start_soon(self.carrier.run)
             ready()
             await self._watch()
 
@@ -90,9 +94,10 @@ class Module:
         """Lose everything: sockets, bearer, stack, and settings that were not stored."""
         self.stop_stack()
         self._urcs.clear()
-        self.user = self.password = ""
+        self.call.forget()
         self.settings = dict(self.stored)
-        self.stack_options = {n: o.default for n, o in reply.options(self.profile.words("module_wipcfg_options")).items()}
+        self.carrier.refresh()
+        self.stack_options = dict(self.stored_options)
 
     async def asked(self, question: Callable[[], Awaitable[Answer]]) -> Answer | None:
         """What the Network says of itself; None where it does not know, or not soon enough for a host."""
@@ -103,6 +108,15 @@ class Module:
                 self.trace.note("network", str(error))
         return None
 
+    def starting(self, quirk: str) -> bool:
+        """Whether a simulated module is not ready yet for what the table's time is about."""
+        return self.quirks and self.indications.since_boot() < self.profile.seconds(quirk)
+
+    def drop(self, counter: str, detail: str) -> None:
+        """Something of the host or of a peer is lost: counted, and noted with why."""
+        self.counters[counter] += 1
+        self.trace.note(counter, detail)
+
     # -- unsolicited lines
 
     def urc(self, text: Callable[[], str | None] | str) -> None:
@@ -110,8 +124,13 @@ class Module:
 
         def render() -> bytes | None:
             said = text if isinstance(text, str) else text()
+            if said is not None and self.quirks and self.profile.value["quirk_comma_space"].value is True:
+                said = said.replace(",", ", ")
             return None if said is None else reply.line(said)
 
+        self._unasked(render)
+
+    def _unasked(self, render: Render) -> None:
         if self.mapped is None:
             self.writer.post_render(render)
         elif len(self._urcs) < URC_ROOM:
@@ -176,17 +195,22 @@ class Module:
         name = f"{socket.protocol},{socket.index}"
         self.trace.note("socket-ended", f"{name}: {socket.ended}")
         if socket.in_order:
-            text = f"+WIPPEERCLOSE: {name}"
+            self.urc(lambda: f"+WIPPEERCLOSE: {name}" if self.holds(socket) else None)
         else:
-            during = "WIPCREATE" if socket.link is None else ""
-            text = f"+WIPERROR: {name},{self.number_of(socket.ended, during)}"
-        self.urc(lambda: text if self.holds(socket) else None)
+            self._tell_error(socket, self.number_of(socket.ended, "WIPCREATE" if socket.link is None else ""))
 
     def tell_server_end(self, server: ModuleServer) -> None:
-        """+WIPERROR of a server that cannot listen any more."""
+        """A server cannot listen any more."""
         if server.ended is not None:
-            text = f"+WIPERROR: {server.protocol},{server.index},{self.number_of(server.ended)}"
-            self.urc(lambda: text if self.holds(server) else None)
+            self._tell_error(server, self.number_of(server.ended))
+
+    def _tell_error(self, socket: ModuleSocket | ModuleServer, number: int) -> None:
+        """``+WIPERROR`` names the socket; GSM modules print a bare ``+CME ERROR``, or ERROR where numbers are off."""
+        if not self.bare_errors:
+            text = f"+WIPERROR: {socket.protocol},{socket.index},{number}"
+            self.urc(lambda: text if self.holds(socket) else None)
+            return
+        self._unasked(lambda: reply.refusal(number, self.settings) if self.holds(socket) else None)
 
     def release(self, socket: ModuleSocket | ModuleServer, flush: float = 0.0) -> trio.Event:
         """Free the index now; the connection is closed behind, and the event tells when."""
@@ -214,73 +238,29 @@ class Module:
         for socket in list(self.sockets.values()):
             self.release(socket)
 
-    # -- bearer
-
-    def start_bearer(self) -> None:
-        """Begin the call; +WIPBR tells."""
-        self.bearer = Bearer.STARTING
-        self._bearer_scope = scope = trio.CancelScope()
-
-        async def work() -> None:
-            with scope:
-                await trio.sleep(self.profile.seconds("module_bearer_start"))
-                up = await self._attach()
-                # No waiting between here and the URC: a stop in between would be told first and then contradicted.
-                self.bearer = Bearer.UP if up else Bearer.DOWN
-                self._generation = self.network.state.generation
-                self.urc("+WIPBR: 6,1" if up else "+WIPBR: 6,0")
-
-        self.spawn(work)
-
-    async def _attach(self) -> bool:
-        login = Login(self.user, self.password) if self.user.strip() else None
-        with trio.move_on_after(self.profile.seconds("module_bearer_limit")):
-            try:
-                await self.network.attach(login)
-                return True
-            except NetworkError as error:
-                self.trace.note("bearer", str(error))
-        return False
-
-    def stop_bearer(self) -> None:
-        """End the call: every connection dies with it."""
-        self._bearer_scope.cancel()
-        self.bearer = Bearer.DOWN
-        self.spawn(self.network.detach)
-        self.urc("+WIPBR: 6,0")
-        for socket in self.sockets.values():
-            if socket.ended is None:
-                socket.lose(Condition.BEARER_LOST)
-                self.tell_end(socket)
-                self.spawn(partial(socket.finish, 0.0))
-        for server in self.servers.values():
-            if server.ended is None:
-                server.lose(Condition.BEARER_LOST)
-                self.tell_server_end(server)
-                self.spawn(server.finish)
+    # -- the end of everything
 
     def hang_up(self) -> None:
         """DTR is off under ``&D2``: every socket is closed, the call ends."""
         self._release_all()
         self.flush_urcs()
-        if self.bearer is not Bearer.DOWN:
-            self.stop_bearer()
+        if self.call.phase is not Bearer.DOWN:
+            self.call.stop()
 
     def stop_stack(self) -> None:
         """Tear everything down without a word."""
-        if self.bearer is not Bearer.DOWN:
-            self._bearer_scope.cancel()
-            self.bearer = Bearer.DOWN
-            self.spawn(self.network.detach)
+        if self.pinging is not None:
+            self.pinging.cancel()
+            self.pinging = None
+        self.call.drop()
         self._release_all()
         self.stack = False
 
     async def _watch(self) -> None:
         state = self.network.state
         while True:
+            before = state
             state = await self.network.wait_state(state.seq)
-            lost = state.phase is not Phase.UP or state.generation != self._generation
-            if self.bearer is Bearer.UP and lost:
-                self.bearer = Bearer.DOWN
-                self.trace.note("bearer", f"lost: {state.cause}")
-                self.urc("+WIPBR: 6,0")
+            self.call.noticed(state)
+            if (state.phase is Phase.UP) is not (before.phase is Phase.UP):
+                self.indications.service(available=state.phase is Phase.UP)

@@ -1,4 +1,8 @@
-"""TCP sockets of the module: a client's connection, and a peer's that a server accepted."""
+"""TCP sockets of the module: a client's connection, and a peer's that a server accepted.
+
+In mode 1 an ETX of the host is a half-close (Multi-Tech S000437C p.25): the peer gets a FIN after what was sent
+before, and the socket goes on receiving.  After the peer's FIN the host may go on sending; it is told when that fails.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,14 @@ import trio
 from bridge.dialects.wip.module_socket import ModuleSocket, Tell
 from bridge.model import Condition, Endpoint
 from bridge.network import LinkLost, NetworkError, StreamLink
+from bridge.wire import dle
 
 log = structlog.get_logger("bridge.wip.module")
 
 _IN_ORDER = frozenset({Condition.PEER_CLOSED, Condition.LINK_CLOSED})
 
 Connect = Callable[[], Awaitable[StreamLink]]
+Drop = Callable[[str, str], None]  # a counter, and what to note
 
 
 async def connecting(connect: Connect, limit: float) -> StreamLink | Condition:
@@ -47,8 +53,12 @@ class StreamSocket(ModuleSocket):
         connect: Connect | None = None,
         limit: float = 0.0,
         link: StreamLink | None = None,
+        drop: Drop,
     ) -> None:
         super().__init__(index, peer, receive_room=receive_room, transmit_room=transmit_room)
+        self.half_closed = False  # the host sent its ETX
+        self._drop = drop
+        self._decoder = dle.Decoder()
         self.received = bytearray()
         self._send_size = send_size  # bytes that the Network takes at a time
         self._connect = connect
@@ -66,11 +76,31 @@ class StreamSocket(ModuleSocket):
         return len(self._outgoing)
 
     def put(self, data: bytes) -> bytes | None:
-        """See ModuleSocket.  Mode 2: every byte is payload."""
-        if data and not (self.ended is not None and not self.in_order):
-            self._outgoing += data
-            self.ring()
+        """See ModuleSocket."""
+        if self.mode.transparent:
+            self._send(data)
+            return None
+        for piece in self._decoder.feed(data):
+            if piece is dle.END:
+                self.half_closed = True
+                self.ring()
+            else:
+                self._send(piece)
         return None
+
+    def _send(self, data: bytes) -> None:
+        if not data or self.broken:
+            return
+        if self.half_closed:
+            self._drop("after-half-close", f"{self.protocol},{self.index}: {len(data)} bytes")
+            return
+        self._outgoing += data
+        self.ring()
+
+    def leave(self) -> bytes:
+        """See ModuleSocket.  Half a DLE pair is nothing."""
+        self._decoder = dle.Decoder()
+        return b""
 
     def waiting(self) -> int:
         """See ModuleSocket."""
@@ -81,11 +111,13 @@ class StreamSocket(ModuleSocket):
         return f"+WIPDATA: {self.protocol},{self.index},{len(self.received)}" if self.received else None
 
     def take(self, most: int) -> bytes:
-        """See ModuleSocket."""
+        """See ModuleSocket.  In mode 1 a byte may become two."""
+        if not self.mode.transparent:
+            most = max(1, most // 2)
         data = bytes(self.received[:most])
         del self.received[:most]
         self.ring()
-        return data
+        return data if self.mode.transparent else dle.encode(data)
 
     async def run(self, *, ready: Tell, arrived: Tell, over: Tell) -> None:
         """See ModuleSocket."""
@@ -106,7 +138,7 @@ class StreamSocket(ModuleSocket):
                     self.ended = await self._receive(self._link, arrived)
                 self.ring()
                 over(self)
-                if not self.in_order:
+                if self.broken:
                     nursery.cancel_scope.cancel()
 
     async def _receive(self, link: StreamLink, arrived: Tell) -> Condition:
@@ -137,8 +169,13 @@ class StreamSocket(ModuleSocket):
 
     async def _transmit(self, link: StreamLink, receiving: trio.CancelScope) -> None:
         """Bytes leave the buffer when the network took them, so that the buffer's room is the truth."""
+        finished = False
         while True:
             while not self._outgoing:
+                if self.half_closed and not finished:
+                    finished = True
+                    await self._finish_sending(link)
+                    continue
                 await self.changed()
             piece = bytes(self._outgoing[: self._send_size])
             try:
@@ -146,16 +183,39 @@ class StreamSocket(ModuleSocket):
             except NetworkError as error:
                 # The link lives and these bytes did not go out: a stream with a hole must not go on.
                 log.warning("send refused", index=self.index, error=str(error))
-                self._outgoing.clear()
+                self._unsendable(error.condition)
                 self.ended = self.ended or error.condition
                 receiving.cancel()
                 return
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                # The receiving side learns of the end by itself; what cannot be sent must not block the host's line.
                 log.debug("send failed", index=self.index, error=str(error))
-                self._outgoing.clear()
+                self._unsendable(link.condition or Condition.LINK_RESET)
             except Exception:
                 log.exception("send", index=self.index)
-                self._outgoing.clear()
+                self._unsendable(Condition.MODULE_ERROR)
             del self._outgoing[: len(piece)]
             self.ring()
+
+    def _unsendable(self, condition: Condition) -> None:
+        """What cannot be sent must not block the host's line.
+
+        While the peer still sends, the receiving side learns of the end by itself, after all its bytes; after the
+        peer's FIN this is the end.
+        """
+        self._outgoing.clear()
+        if self.in_order:
+            self.ended = Condition.LINK_RESET if condition in _IN_ORDER else condition
+            self.ring()
+
+    async def _finish_sending(self, link: StreamLink) -> None:
+        """A FIN, where the Network can end one direction alone.  Otherwise the peer gets it with WIPCLOSE."""
+        send_eof = getattr(link, "send_eof", None)
+        if send_eof is None:
+            self._drop("no-half-close", f"{self.protocol},{self.index}: the network closes both directions or none")
+            return
+        try:
+            await send_eof()
+        except (NetworkError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            log.debug("half-close failed", index=self.index, error=str(error))
+        except Exception:
+            log.exception("half-close", index=self.index)

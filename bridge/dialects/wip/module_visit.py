@@ -8,7 +8,13 @@ from bridge.dialects.wip import module_reply as reply
 from bridge.dialects.wip.module_escape import EscapeGuard
 from bridge.dialects.wip.module_socket import ModuleSocket
 from bridge.dialects.wip.module_state import Module
+from bridge.dialects.wip.module_stream import StreamSocket
+from bridge.model import Condition
+from bridge.wire import dle
 
+_BEARER_GONE = frozenset(
+    {Condition.BEARER_LOST, Condition.BEARER_UNAVAILABLE, Condition.BEARER_REFUSED, Condition.MODULE_RESET, Condition.PORT_LOST}
+)
 PIECE = 256  # bytes written at a time: what may still come out after an escape was recognised
 
 
@@ -53,33 +59,58 @@ class Visit:
 
     async def _outflow(self) -> None:
         socket = self.socket
+        shut = False  # the peer's FIN was told in the stream
         with self._scope:
             while True:
                 if piece := socket.take(PIECE):
                     self._read = True
                     # Cancelled while it waits, the piece is written all the same, before the OK of the escape.
                     await self._module.writer.data(piece).wait()
-                elif socket.ended is None:
+                elif socket.ended is None or (shut and socket.in_order):
                     await socket.changed()
+                elif socket.in_order and self._how() == "shutdown":
+                    shut = True
+                    self._shutdown()  # stays mapped: the host still has to escape, and may send until then
                 else:
                     break
-            self._peer_ended()  # inside the scope: not after an escape that came first
+            self._over()  # inside the scope: not after an escape that came first
 
-    def _peer_ended(self) -> None:
-        """All the peer's bytes are out and no more will come (wip.md 5.6; the manual's pages do not show it)."""
+    def _how(self) -> str:
+        """What a mapped socket does when its peer closes: in mode 1 all modules do the same."""
+        return str(self._module.profile.value["module_peerclose"].value) if self.socket.mode.transparent else "shutdown"
+
+    def _shutdown(self) -> None:
+        """Unescaped in the stream (Multi-Tech S000437C p.29).  Where the host had closed its side, that is the end."""
+        self._module.writer.post(reply.line("SHUTDOWN"), "shutdown")
+        if isinstance(self.socket, StreamSocket) and self.socket.half_closed:
+            self.socket.end_told = True
+
+    def _over(self) -> None:
+        """All the peer's bytes are out, and the UART falls back by itself (what is printed then is the family's own)."""
         module, socket = self._module, self.socket
-        how = str(module.profile.value["module_peerclose"].value)
-        if how == "shutdown" and socket.in_order:
-            module.writer.post(reply.line("SHUTDOWN"), "shutdown")
-            return  # stays mapped: the host still has to escape
-        if how == "nocarrier" or not socket.in_order:
+        assert socket.ended is not None
+        if socket.in_order and self._how() != "nocarrier":
+            self._back()
+            if self._how() == "urc":
+                module.tell_end(socket)
+        elif self._aborts():
+            mark = b"" if socket.mode.transparent else dle.ETX
+            number = module.number_of(socket.ended)
+            module.trace.note("socket-ended", f"{socket.protocol},{socket.index}: {socket.ended}")
+            socket.end_told = True
+            module.writer.post(mark + reply.refusal(number, module.settings), "aborted")
+            self._back()
+        else:
             module.writer.post(reply.result("NO CARRIER", module.settings), "nocarrier")
+            # A bare error after it could not be told from that of another socket.
+            socket.end_told = socket.end_told or (module.bare_errors and not socket.in_order)
             self._back()
             module.spawn(self._tell_later)
-        else:
-            self._back()
-            if how == "urc":
-                module.tell_end(socket)
+
+    def _aborts(self) -> bool:
+        """Whether the end is told by ETX and an error number: a reset, not a bearer that is gone."""
+        stream = isinstance(self.socket, StreamSocket) and self.socket.broken
+        return stream and self._module.bare_errors and self.socket.ended not in _BEARER_GONE
 
     async def _tell_later(self) -> None:
         await trio.sleep(self._module.profile.seconds("module_peerclose_delay"))

@@ -24,6 +24,7 @@ Render = Callable[[], bytes | None]
 class _Message:
     render: Render
     rule: str  # "echo" and "data" are not shown in the trace as text
+    shown: bytes | None = None  # in the trace instead of what is written
     written: trio.Event = field(default_factory=trio.Event)
 
 
@@ -38,13 +39,13 @@ class ModuleWriter:
         self._echo = 0
         self._wake = trio.Event()
 
-    def post(self, data: bytes, rule: str = "answer") -> trio.Event:
-        """A message; the event is set when it was handed to the port."""
-        return self.post_render(lambda: data, rule)
+    def post(self, data: bytes, rule: str = "answer", *, shown: bytes | None = None) -> trio.Event:
+        """A message; the event is set when it was handed to the port.  ``shown`` replaces it in the trace (secrets)."""
+        return self.post_render(lambda: data, rule, shown=shown)
 
-    def post_render(self, render: Render, rule: str = "urc") -> trio.Event:
+    def post_render(self, render: Render, rule: str = "urc", *, shown: bytes | None = None) -> trio.Event:
         """The same, rendered when written; None says nothing."""
-        message = _Message(render, rule)
+        message = _Message(render, rule, shown)
         self._queue.append(message)
         self._wake.set()
         return message.written
@@ -80,6 +81,6 @@ class ModuleWriter:
                 if message.rule == "data":
                     self._trace.payload(Lane.TO_HOST, data, message.rule)
                 elif message.rule != "echo":
-                    self._trace.line(Lane.TO_HOST, data, message.rule)
+                    self._trace.line(Lane.TO_HOST, data if message.shown is None else message.shown, message.rule)
                 await self._port.send(data)
             message.written.set()

@@ -10,11 +10,13 @@ from functools import partial
 
 import trio
 
+from bridge.dialects.wip import family
 from bridge.dialects.wip.arbiter import Arbiter
 from bridge.dialects.wip.creates import Creator, dotted
+from bridge.dialects.wip.modem import Modem
 from bridge.dialects.wip.registry import Registry
 from bridge.dialects.wip.sockets import Socket
-from bridge.model import Endpoint
+from bridge.model import Endpoint, Identity
 from bridge.network import NetworkError
 from bridge.tables import Profile
 from bridge.wire.patterns import Pattern
@@ -28,8 +30,16 @@ class Questions:
     """Asks them, from the caller's task."""
 
     def __init__(
-        self, profile: Profile, arbiter: Arbiter, creator: Creator, sockets: Registry, address: Callable[[], str | None]
+        self,
+        modem: Modem,
+        profile: Profile,
+        arbiter: Arbiter,
+        creator: Creator,
+        sockets: Registry,
+        *,
+        address: Callable[[], str | None],
     ) -> None:
+        self._modem = modem
         self._profile = profile
         self._arbiter = arbiter
         self._creator = creator
@@ -38,10 +48,12 @@ class Questions:
         self._signal: int | None = None
         self._signal_at = float("-inf")
         self._name_servers: list[str] | None = None
+        self._identity: Identity | None = None
 
     def forget(self) -> None:
         """The bearer is gone: what was known of it is of no use."""
         self._name_servers = None
+        self._identity = None
         self._signal, self._signal_at = None, float("-inf")
 
     async def endpoints(self, socket: Socket) -> None:
@@ -93,6 +105,13 @@ class Questions:
             if (fields := pattern.match(line)) is not None and int(fields["level"]) <= _SIGNAL_MOST:
                 self._signal = _SIGNAL_FLOOR + _SIGNAL_STEP * int(fields["level"])
         self._signal_at = trio.current_time()
+
+    async def identity(self) -> Identity:
+        """See Network.  It does not change while the module is up."""
+        await trio.lowlevel.checkpoint()
+        if self._identity is None:
+            self._identity = await self._arbiter.jobs.ask(partial(family.ask, self._modem))
+        return self._identity
 
     async def name_servers(self) -> list[str]:
         """See Network."""

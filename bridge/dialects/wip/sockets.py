@@ -13,7 +13,9 @@ from collections.abc import Callable
 import trio
 
 from bridge.model import Condition, Endpoint
+from bridge.wire.dle import encode, whole
 
+PIECE = 2048  # bytes of a send between two looks at who else wants the wire
 UDP, TCP, SERVER = 1, 2, 3  # WIP's protocol numbers
 Key = tuple[int, int]  # (protocol, index) is the identity: 1,7 and 2,7 are two sockets
 
@@ -21,13 +23,15 @@ Key = tuple[int, int]  # (protocol, index) is the identity: 1,7 and 2,7 are two 
 class Outgoing:
     """The bytes of one send on their way to the wire."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, total: int, *, coded: bool = False) -> None:
+        self.total = total  # bytes of payload, as all counts but `out`
         self.given = 0  # by the caller
-        self.out = 0  # on the wire
+        self.out = 0  # bytes on the wire, as the data mode writes them
+        self._coded = coded  # ETX and DLE are escaped
         self.touched = False  # the wire has begun with it: some bytes may have left, however few are counted yet
         self.finished = False  # drained and settled
         self.failed: Condition | None = None  # refused before any byte; the link lives
+        self.starved = False  # the wire has waited for its bytes: the host writes more slowly
         self.wanted = True  # somebody waits for its outcome
         self.begun = trio.current_time()
         self._pieces: deque[bytes] = deque()
@@ -37,7 +41,7 @@ class Outgoing:
 
     @property
     def pending(self) -> int:
-        """Bytes that wait to go out, without those that wait for what follows them."""
+        """Bytes that wait to go out, as the data mode writes them, without those that wait for what follows them."""
         return self._waiting - self._held
 
     @property
@@ -48,20 +52,25 @@ class Outgoing:
     @property
     def whole(self) -> bool:
         """Everything announced is on the wire."""
-        return self.out == self.total
+        return self.given == self.total and not self._waiting
 
     def give(self, piece: bytes) -> None:
         """More bytes."""
         self.given += len(piece)
-        self._pieces.append(piece)
-        self._waiting += len(piece)
+        wire = encode(piece) if self._coded else piece
+        self._pieces.append(wire)
+        self._waiting += len(wire)
         self._held = 0
 
-    def next_piece(self) -> bytes:
-        """All that waits, in one piece."""
+    def next_piece(self, most: int = PIECE) -> bytes:
+        """What waits, up to ``most`` bytes (at least 2); a DLE and what it escapes stay together."""
         data = b"".join(self._pieces)
         self._pieces.clear()
         self.touched = True
+        if len(data) > most:
+            cut = whole(data[:most]) if self._coded else most
+            self._pieces.append(data[cut:])
+            data = data[:cut]
         return data
 
     def put_back(self, data: bytes, *, held: bool) -> None:
@@ -74,6 +83,7 @@ class Outgoing:
         """So many of them are on the wire."""
         self.out += count
         self._waiting -= count
+        self.starved = self.starved or (self.given < self.total and not self._waiting)
         self.wake()
 
     def finish(self) -> None:
@@ -119,6 +129,11 @@ class Socket:
         self.answered = trio.Event()  # the create has an outcome: ready, or `failure`
         self.failure: Condition | None = None
         self.detail = ""
+        self.aborted = False  # the modem ended the data mode itself, in a way that no payload can imitate
+        self.eof_sent = False  # our side is closed, the peer may go on
+        self.unsure = False  # the modem does not tell what it holds: a visit would show
+        self.searched = False  # such a visit was due after the FIN
+        self.visited_at = self.last_out = float("-inf")  # when a visit ended; when the last byte of a send went out
         self.fin = False  # the modem said the peer closed; its last bytes may still be in the modem
         self.unpolled = False  # fin seen, and nobody has asked since what is left
         self.closing = False
@@ -141,6 +156,12 @@ class Socket:
     def pending_create(self) -> bool:
         """A create whose outcome is only heard in command state."""
         return self.created and not self.ready and self.condition is None
+
+    @property
+    def owes_outcome(self) -> bool:
+        """The modem has not said what came of the create, whether or not somebody still waits for it."""
+        given_up = self.condition is not None and self.failure is self.condition
+        return self.created and not self.ready and (given_up or not self.answered.is_set())
 
     # --- what the modem says ---
 
@@ -209,7 +230,7 @@ class Socket:
     @property
     def work(self) -> bool:
         """A visit would be of use."""
-        return self.live and not self.no_room and (self.wants_out or self.wants_in)
+        return self.live and not self.no_room and (self.wants_out or self.wants_in or self.unsure)
 
     def deliver(self, data: bytes) -> None:
         """Bytes of a visit."""
@@ -224,6 +245,9 @@ class Socket:
 
     def left(self) -> None:
         """The visit is over, and the modem was in data mode to its end."""
+
+    def shut_down(self) -> None:
+        """The modem said so while it was mapped: no more will come from the peer, and nothing is left in the modem."""
 
     def wake(self) -> None:
         """Let whoever waits look again."""

@@ -8,7 +8,9 @@ So a tail that may still become such a text is held; bytes that contradict it, o
 2. a text that is not complete: payload after a short silence (the modem writes a line in one go);
 3. a complete fallback text: *suspect*.  Only an escape can tell (an answered escape proves that the modem was still
    mapped, so the text was payload), because a peer may send the same bytes;
-4. the ``OK`` of an escape is believed only after its guard, at the tail, and after silence.
+4. the ``OK`` of an escape is believed only after its guard, at the tail, and after silence;
+5. a text after which the modem *stays* mapped (``SHUTDOWN``) is proved by what comes with that ``OK``: `close_escaped`
+   gives it apart, and the caller decides whether it was payload.
 
 Sans I/O; the caller brings the time.
 """
@@ -23,6 +25,7 @@ from bridge.wire.patterns import Pattern
 
 CRLF = b"\r\n"
 _LONGEST = 64  # no text of the modem's in this place is longer
+_LINE = 0.05  # seconds: a modem writes one line in less
 
 
 class Fit(Enum):
@@ -78,11 +81,21 @@ def _one(text: bytes, words: Sequence[Word]) -> tuple[Fit, int]:
     return Fit.NO, 0
 
 
-class Tail:
-    """The held end of one mapped stream."""
+@dataclass(frozen=True)
+class Answer:
+    """What stood at the tail when an escape was answered."""
 
-    def __init__(self, fallback: Sequence[str], urcs: Sequence[str]) -> None:
+    payload: bytes
+    doubtful: bytes  # behind it: a text after which a modem stays mapped, or payload that looks like one
+    lines: list[bytes]  # the modem's
+
+
+class Tail:
+    """The held end of one mapped stream.  ``stays``: those of the fallback texts after which the modem stays mapped."""
+
+    def __init__(self, fallback: Sequence[str], urcs: Sequence[str], stays: Sequence[str] = ()) -> None:
         self._fallback = [Word.of(text) for text in fallback]
+        self._stays = [Word.of(text) for text in stays]
         self._urcs = [Word.of(text) for text in urcs]
         self._ok = [Word(b"OK")]
         self._held = b""
@@ -149,11 +162,20 @@ class Tail:
         self._age(now)
         return self._may_believe(now) and b"\r\nOK\r\n" in self._held and self._answered(self._held) is Fit.FULL
 
-    def close_escaped(self) -> tuple[bytes, list[bytes]]:
-        """(payload, the modem's lines) after an answered escape."""
-        lines = [line for line in self._held.split(CRLF) if line]
-        payload, self._stale, self._held = self._stale, b"", b""
-        return payload, lines
+    def close_escaped(self) -> Answer:
+        """After an answered escape."""
+        held, payload, doubtful = self._held, self._stale, b""
+        self._stale = self._held = b""
+        if (length := self._staying(held)) > 0:
+            doubtful, held = held[:length], held[length:]
+        elif payload and self._staying(payload) == len(payload):
+            doubtful, payload = payload, b""
+        return Answer(payload, doubtful, [line for line in held.split(CRLF) if line])
+
+    def _staying(self, text: bytes) -> int:
+        """The length of a text at its start after which the modem stays mapped."""
+        fit, length = _one(text, self._stays)
+        return length if fit is Fit.FULL else 0
 
     def close_fallen(self) -> tuple[bytes, list[bytes]]:
         """(payload, the modem's lines) where no escape was answered and the modem is in command state."""
@@ -167,9 +189,11 @@ class Tail:
         return self._believe_from is not None and now >= self._believe_from
 
     def _age(self, now: float) -> None:
-        """What was held before an OK could come is no part of the escape's answer."""
+        """What was held before an OK could come is no part of the escape's answer, unless it is half of a line."""
         if self._may_believe(now) and self.last_byte < (self._believe_from or 0) and self._held:
-            self._stale, self._held = self._stale + self._held, b""
+            half = now - self.last_byte < _LINE and self._fits(self._held) is Fit.PARTIAL
+            if not half:
+                self._stale, self._held = self._stale + self._held, b""
         self._believing = self._may_believe(now)
 
     def _fits(self, text: bytes) -> Fit:
@@ -187,8 +211,9 @@ class Tail:
         return fit
 
     def _answered(self, text: bytes) -> Fit:
-        """URCs, one OK, URCs."""
+        """A text after which it stays mapped (or none), URCs, one OK, URCs."""
         seen = False
+        text = text[self._staying(text) :]
         while text:
             words = self._urcs if seen else [*self._urcs, *self._ok]
             fit, length = _one(text, words)

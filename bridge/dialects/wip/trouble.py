@@ -17,12 +17,27 @@ class ModemError(Exception):
 
 
 class ModemLost(Exception):
-    """The state of the modem is not known any more; only the unknown-state procedure helps."""
+    """The state of the modem is not known any more; only the unknown-state procedure helps.
 
-    def __init__(self, condition: Condition, detail: str) -> None:
+    ``lasting``: not even that will, before a person has done what ``detail`` says (a SIM card, a PIN, a password).
+    """
+
+    def __init__(self, condition: Condition, detail: str, *, lasting: bool = False) -> None:
         super().__init__(condition, detail)
         self.condition = condition
         self.detail = detail
+        self.lasting = lasting
+
+
+class Restarted(Exception):
+    """The modem restarts because it was told to: wait for it, and begin again."""
+
+
+class ModemBlocked(ModemLost):
+    """The line takes nothing: a mapped peer has closed its window, and the modem holds our sender back."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Condition.MODULE_BLOCKED, detail)
 
 
 class Wake:

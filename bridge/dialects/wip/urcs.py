@@ -1,7 +1,8 @@
 """What the modem says unasked, and what it means for whom.
 
 A line is a socket's only if the modem has taken that socket's create: what was said of a predecessor under the same
-index, and what the modem made up, belongs to nobody.
+index, and what the modem made up, belongs to nobody.  A bare error with no command pending has no index: it belongs to
+the one create that is pending; without one, the sockets are asked which of them is gone.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from collections import Counter
 from collections.abc import Callable
 
 from bridge.dialects.wip.arbiter import Arbiter
+from bridge.dialects.wip.creates import dotted
 from bridge.dialects.wip.modem import Modem
+from bridge.dialects.wip.pinging import Pinger
 from bridge.dialects.wip.registry import Registry
 from bridge.dialects.wip.sockets import TCP, Socket
 from bridge.dialects.wip.trouble import ModemLost
+from bridge.dialects.wip.watch import Who
 from bridge.model import Condition, Endpoint
 from bridge.tables import Profile
 from bridge.trace import Trace
 
 Fields = dict[str, int | str]
 
-_BOOTED = {3, 4, 8}  # +WIND events after which everything is forgotten (3 and 4 on GSM, 8 on CDMA)
+_LOST = {Condition.PEER_CLOSED, Condition.LINK_RESET, Condition.CONNECT_TIMEOUT}  # what a bare error may say of a link
 
 
 class Urcs:
@@ -31,6 +35,8 @@ class Urcs:
         self._trace = trace
         self._counters = counters
         self._sockets = sockets
+        self._booted = {int(event) for event in profile.words("boot_events").split()}
+        self._bare_failure = bool(profile.number("bare_failure"))
         self.bearer = False  # the modem said that it is up
         self._handlers: dict[str, Callable[[Fields], None]] = {
             "ready": self._ready,
@@ -41,15 +47,23 @@ class Urcs:
             "peer_close": self._peer_close,
             "bearer": self._bearer,
             "boot": self._boot,
+            "ping": self._ping,
             "echo": self._echo,
+            "bare": self._bare,
             "unexplained": self._unexplained,
         }
 
-    def serve(self, modem: Modem, arbiter: Arbiter, accepted: Callable[[int, int], None]) -> None:
+    def serve(self, modem: Modem, arbiter: Arbiter, accepted: Callable[[int, int], None], pinger: Pinger, who: Who) -> None:
         """Whom to tell."""
         self._accepted = accepted
         self._modem = modem
         self._arbiter = arbiter
+        self._pinger = pinger
+        self._who = who
+
+    def creating(self) -> bool:
+        """Whether an error may be the outcome of a create."""
+        return self._bare_failure and any(socket.owes_outcome for socket in self._sockets)
 
     def __call__(self, name: str, fields: Fields) -> None:
         """One line that is named so in the table, or by the modem's own rules."""
@@ -86,11 +100,16 @@ class Urcs:
 
     def _datagram(self, fields: Fields) -> None:
         if (socket := self._socket(fields)) is not None and socket.live:
-            socket.announce(int(fields["count"]), Endpoint(str(fields["peer"]), int(fields["port"])))
+            port = str(fields["port"])  # some firmware puts it in quotes
+            source = Endpoint(str(fields["peer"]), int(port)) if port.isdecimal() and dotted(str(fields["peer"])) else None
+            socket.announce(int(fields["count"]), source)
 
     def _peer_close(self, fields: Fields) -> None:
         if (socket := self._socket(fields)) is not None and socket.live and socket.protocol == TCP:
             socket.fin = socket.unpolled = True
+
+    def _ping(self, fields: Fields) -> None:
+        self._pinger.answered(expired=bool(fields["expired"]), milliseconds=int(fields["time"]))
 
     def _bearer(self, fields: Fields) -> None:
         self.bearer = fields["state"] == 1
@@ -99,12 +118,26 @@ class Urcs:
 
     def _boot(self, fields: Fields) -> None:
         self.bearer = False
-        if self._modem.up and fields["event"] in _BOOTED:
+        if self._modem.up and fields["event"] in self._booted:
             self._arbiter.trouble = ModemLost(Condition.MODULE_RESET, "it announced a boot")
 
     def _echo(self, _fields: Fields) -> None:
         self.bearer = False
         self._arbiter.trouble = ModemLost(Condition.MODULE_RESET, "its echo is on again")
+
+    def _bare(self, fields: Fields) -> None:
+        """An error that no command of ours explains."""
+        code = int(fields["code"])
+        creates = [socket for socket in self._sockets if socket.owes_outcome]
+        if self._bare_failure and len(creates) == 1:
+            creates[0].refuse(self._profile.condition_of(code, "WIPCREATE"), f"{fields['line']}")
+        elif self._pinger.waiting:
+            self._pinger.failed(code)
+        elif self._bare_failure and self._profile.condition_of(code, "link") in _LOST and self._modem.up:
+            self._trace.note("bare", f"{fields['line']}: which link is gone?")
+            self._arbiter.jobs.post(self._who.is_gone)
+        else:
+            self._unexplained(fields)
 
     def _unexplained(self, fields: Fields) -> None:
         self._counters["unexplained-results"] += 1

@@ -1,0 +1,73 @@
+"""What some modems do not tell: that the bearer is gone, and which link an error without an index is about."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bridge.dialects.wip.arbiter import UNREAD, Arbiter
+from bridge.dialects.wip.bearer import ADDRESS
+from bridge.dialects.wip.modem import Modem
+from bridge.dialects.wip.registry import Registry
+from bridge.dialects.wip.sockets import TCP, Socket
+from bridge.dialects.wip.trouble import ModemError, ModemLost
+from bridge.model import Condition
+from bridge.tables import Profile
+from bridge.trace import Trace
+from bridge.wire.patterns import Pattern
+
+_CANNOT = {Condition.NOT_SUPPORTED, Condition.BAD_ARGUMENT}  # refusals that say nothing about the socket
+
+
+class Who:
+    """Finds the link that an error without an index is about, in the driver's task."""
+
+    def __init__(self, modem: Modem, profile: Profile, trace: Trace, sockets: Registry) -> None:
+        self._modem = modem
+        self._profile = profile
+        self._trace = trace
+        self._sockets = sockets
+
+    async def is_gone(self) -> None:
+        """A socket that is not active any more refuses every question (Multi-Tech S000478 p.108).
+
+        Where all of several refuse, the question is what is refused: nobody is condemned.
+        """
+        asked = [socket for socket in self._sockets if socket.live and socket.protocol == TCP]
+        refused = [socket for socket in asked if await self._refuses(socket)]
+        if len(refused) == len(asked) > 1 or not refused:
+            self._trace.note("bare", f"cannot tell: {len(refused)} of {len(asked)} links refuse to be asked")
+            return
+        for socket in refused:
+            socket.end(Condition.LINK_RESET)
+
+    async def _refuses(self, socket: Socket) -> bool:
+        try:
+            await self._modem.command("option", protocol=socket.protocol, index=socket.index, option=UNREAD)
+        except ModemError as error:
+            return self._profile.condition_of(error.code, "WIPOPT") not in _CANNOT
+        return False
+
+
+class Watch:
+    """Asks for the bearer's address, where no URC tells that it is gone."""
+
+    def __init__(self, modem: Modem, profile: Profile, arbiter: Arbiter) -> None:
+        self._modem = modem
+        self._profile = profile
+        self._arbiter = arbiter
+
+    def look(self, address: str) -> None:
+        """Have it asked whether this still is the address.  A mapped socket is not disturbed."""
+        if not self._profile.number("bearer_urc") and self._arbiter.mapped is None:
+            self._arbiter.jobs.post(partial(self._ask, address))
+
+    async def _ask(self, address: str) -> None:
+        """Raises ModemLost where the bearer is not what it was: its sockets are dead."""
+        pattern = Pattern(self._profile.words("address"))
+        try:
+            answers = await self._modem.command("bearer_option", option=ADDRESS)
+        except ModemError as error:
+            raise ModemLost(Condition.BEARER_LOST, f"it has no address any more: {error.code}") from None
+        found = [fields["value"] for line in answers if (fields := pattern.match(line)) is not None]
+        if found and found[0] != address:
+            raise ModemLost(Condition.BEARER_LOST, "it has another address")
