@@ -12,15 +12,17 @@ from typing import Any
 
 UPSTREAMS = {
     "esp-at": "bridge.dialects.esp_at.upstream:EspAtUpstream",
+    "skt": "bridge.dialects.skt.upstream:SktUpstream",
     "wip": "bridge.dialects.wip.upstream:WipUpstream",
 }
 DOWNSTREAMS = {
+    "skt": "bridge.dialects.skt.downstream:SktNetwork",
     "wip": "bridge.dialects.wip.downstream:WipNetwork",
 }
 
 
 def upstream(dialect: str) -> Any:
-    """The class that plays this dialect's module: ``cls(port, network, profile, trace)``."""
+    """The class that plays this dialect's module: ``cls(port, network, profile, trace, settings)``."""
     return _named(UPSTREAMS[dialect])
 
 

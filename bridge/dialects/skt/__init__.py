@@ -1,0 +1,1 @@
+"""SKT: the socket commands of Realtek Ameba modules."""

@@ -1,0 +1,197 @@
+r"""What a module prints, as events: lines, counted payload, the raw prompt, and losses.  Sans I/O.
+
+A payload is taken by its count, however the bytes are cut.  The module prints it as a C string: it stops at a NUL, and
+a long one may not be printed at all (ameba-rtos, ``at_printf``).  The count still tells the truth, so a loss is seen:
+fewer bytes than counted and then silence, or no CR LF where the payload should end.  What stood in between is then of
+nobody (a peer chose those bytes), and everything is discarded until `resume`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bridge.model import Endpoint
+from bridge.wire.patterns import Pattern
+
+HEAD_MOST = 48  # bytes: the longest head of a payload is 41
+LINE_MOST = 1100  # bytes: one print of the module has at most 1023
+DISCARD_MOST = 4096  # bytes kept of what is discarded, to see whose payload was among it
+PROMPT = b">>>"
+CRLF = b"\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line, without its ends and blanks round it."""
+
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """One payload, whole."""
+
+    id: int
+    data: bytes
+    source: Endpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A payload that did not come whole."""
+
+    id: int  # 0: the head itself was broken
+    length: int  # bytes that it should have had
+    came: int  # bytes that came in its place
+    doubt: bool  # where the module's text goes on is not known
+    cut: bool = False  # so many bytes came as were counted, but not where they should end
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The module waits for raw bytes."""
+
+
+Event = Line | Data | Loss | Prompt
+
+
+class Heads:
+    """The two heads of a payload (with and without its sender), as a table has them."""
+
+    def __init__(self, plain: str, sourced: str) -> None:
+        self.prefix = plain[: plain.index("{")].encode("ascii")
+        self._patterns = (Pattern(plain), Pattern(sourced))
+        self._anywhere = re.compile(re.escape(self.prefix) + rb"[^:]{1,%d}:" % HEAD_MOST)
+
+    def match(self, head: bytes) -> dict[str, int | str] | None:
+        """The fields of a whole head."""
+        return next((fields for pattern in self._patterns if (fields := pattern.match(head)) is not None), None)
+
+    def ids_in(self, data: bytes) -> set[int]:
+        """Whose payloads stand somewhere in bytes that are discarded."""
+        heads = (self.match(found[0]) for found in self._anywhere.finditer(data))
+        return {int(fields["id"]) for fields in heads if fields is not None}
+
+
+class Reader:
+    """Feed bytes, take events until there is none."""
+
+    def __init__(self, heads: Heads, *, tail: bool, print_most: int) -> None:
+        self._heads = heads
+        self._tail = len(CRLF) if tail else 0
+        self._print_most = print_most  # bytes; a longer payload is not printed at all; 0: it is
+        self._buffer = bytearray()
+        self._fields: dict[str, int | str] | None = None  # of the payload that is coming
+        self._discarded: bytearray | None = None
+        self._echo = b""
+        self.prompting = False  # a prompt would be an answer now
+        self.overlong = 0
+
+    @property
+    def in_payload(self) -> bool:
+        """Bytes of a payload are missing."""
+        return self._fields is not None
+
+    @property
+    def discarding(self) -> bool:
+        """Nothing is read before `resume`."""
+        return self._discarded is not None
+
+    def feed(self, data: bytes) -> None:
+        """More bytes of the module."""
+        if self._discarded is not None:
+            self._discarded += data[: DISCARD_MOST - len(self._discarded)]
+        else:
+            self._buffer += data
+
+    def expect_echo(self, line: bytes) -> None:
+        """What we are about to send comes back, and is nobody's text."""
+        self._echo = line
+
+    def resume(self) -> set[int]:
+        """The module is silent: read on.  Returns the ids whose payload was among what was discarded."""
+        gone, self._discarded = bytes(self._discarded or b""), None
+        self._buffer.clear()
+        self._fields = None
+        return self._heads.ids_in(gone)
+
+    def silent(self) -> Loss | None:
+        """No byte came for the idle time: a payload that is not whole never will be."""
+        if self._fields is None:
+            return None
+        if self._dropped() and self._buffer.startswith(CRLF):
+            return self._lose(doubt=False)
+        return self._lose(doubt=True)
+
+    def next(self) -> Event | None:
+        """The next event, or None where more bytes are needed."""
+        while self._discarded is None:
+            if self._fields is not None:
+                return self._payload()
+            del self._buffer[: len(self._buffer) - len(self._buffer.lstrip(CRLF))]
+            if self._echo and self._buffer:
+                if self._buffer.startswith(self._echo):
+                    del self._buffer[: len(self._echo)]
+                    self._echo = b""
+                    continue
+                if self._echo.startswith(self._buffer):
+                    return None
+            if self.prompting and self._buffer.startswith(PROMPT):
+                del self._buffer[: len(PROMPT)]
+                self.prompting = False
+                return Prompt()
+            if self._buffer.startswith(self._heads.prefix):
+                colon = self._buffer.find(b":", len(self._heads.prefix), HEAD_MOST)
+                if colon >= 0 and (fields := self._heads.match(bytes(self._buffer[: colon + 1]))) is not None:
+                    self._fields = fields
+                    del self._buffer[: colon + 1]
+                    continue
+                if b"\n" not in self._buffer and len(self._buffer) >= HEAD_MOST:
+                    self._fields = {"id": 0, "length": 0}
+                    return self._lose(doubt=True)
+            end = self._buffer.find(b"\n")
+            if end < 0:
+                if len(self._buffer) > LINE_MOST:
+                    self._buffer.clear()
+                    self.overlong += 1
+                return None
+            line = bytes(self._buffer[:end]).strip(b" \t\r")
+            del self._buffer[: end + 1]
+            if line:
+                return Line(line)
+        return None
+
+    def _payload(self) -> Event | None:
+        assert self._fields is not None
+        length = int(self._fields["length"])
+        if self._dropped() and self._buffer.startswith(CRLF):
+            # Not printed, and the next print follows, if it does.
+            after = bytes(self._buffer[len(CRLF) :]).lstrip(CRLF)
+            if len(after) >= len(self._heads.prefix) and after.startswith(b"+SKT"):
+                return self._lose(doubt=False)
+        end = length + self._tail
+        if len(self._buffer) < end:
+            return None
+        if self._tail and self._buffer[length:end] != CRLF:
+            return self._lose(doubt=True, cut=True)
+        data = bytes(self._buffer[:length])
+        del self._buffer[:end]
+        fields, self._fields = self._fields, None
+        source = Endpoint(str(fields["host"]), int(fields["port"])) if fields.get("host") else None
+        return Data(int(fields["id"]), data, source)
+
+    def _dropped(self) -> bool:
+        return self._fields is not None and 0 < self._print_most < int(self._fields["length"])
+
+    def _lose(self, *, doubt: bool, cut: bool = False) -> Loss:
+        assert self._fields is not None
+        fields, self._fields = self._fields, None
+        came = len(self._buffer)
+        if doubt:
+            self._discarded = bytearray(self._buffer[:DISCARD_MOST])
+            self._buffer.clear()
+        else:
+            came = 0
+            del self._buffer[: len(CRLF)]
+        return Loss(int(fields["id"]), int(fields["length"]), came, doubt, cut)
