@@ -52,7 +52,11 @@ class LinkLost(trio.BrokenResourceError):
 
 
 class Sending(ABC):
-    """ONE counted send.  Use as a context manager: leaving without `commit` aborts."""
+    """ONE counted send.  Use as a context manager: leaving without `commit` aborts.
+
+    NetworkError from `write` or `commit`: no byte of it went out, and the link lives (a payload that the module cannot
+    carry, no room for what the send would pull in).
+    """
 
     _done = False
 

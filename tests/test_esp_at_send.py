@@ -280,3 +280,14 @@ async def test_the_prompt_comes_in_time_whatever_floods(autojump_clock):
             await host.type(b"AT+CIPSEND=0,2\r\n")
             assert PROMPT in await host.read(1.2)
             nursery.cancel_scope.cancel()
+
+
+async def test_a_payload_that_the_module_cannot_carry_costs_one_send_and_no_link(autojump_clock):
+    async with bridge() as host:
+        link = (await host.join(links=(0,)))[0]
+        host.network.error["commit"] = NetworkError(Condition.BAD_ARGUMENT, "a NUL")
+        assert await host.ask(b"AT+CIPSEND=0,3\r\na\0b") == PROMPT + b"\r\nRecv 3 bytes\r\n" + FAIL
+        assert await host.read(60) == b""
+        del host.network.error["commit"]
+        assert await host.ask(b"AT+CIPSEND=0,3\r\nabc") == PROMPT + sent(3)
+        assert bytes(link.sent) == b"abc"

@@ -9,7 +9,7 @@ from bridge.dialects.esp_at.command import Command, Hook, Payload
 from bridge.dialects.esp_at.links import Link, is_address
 from bridge.dialects.esp_at.sockets import is_name
 from bridge.model import Capability, Condition, Endpoint
-from bridge.network import LinkLost
+from bridge.network import LinkLost, NetworkError
 from bridge.wire.grammar import Token
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ async def _send(unit: EspAtUpstream, link: Link, payload: Payload, target: Endpo
             target = Endpoint(await unit.network.resolve(target.host), target.port)
         await link.channel.send(payload, target)
     except BaseException as error:
-        if isinstance(error, LinkLost) or payload.begun:
+        # NetworkError: nothing went out, the link lives.  Everything else leaves a hole in its stream.
+        if isinstance(error, LinkLost) or (payload.begun and not isinstance(error, NetworkError)):
             link.expire(unit.profile.seconds("linger"))
         raise
     link.touch()
