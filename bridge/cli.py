@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "  at-bridge run esp-at@/dev/ttyUSB0 wip:c1@/dev/ttyUSB1 --trace wires.jsonl\n"
         "  at-bridge run esp-at@pty:host local --allow 127.0.0.0/8\n"
         "  at-bridge run esp-at@/dev/ttyUSB0,joined=yes,reset_on=dsr wip:c1@/dev/ttyUSB1\n"
-        "  at-bridge run -c /etc/at-bridge/bridge.toml meter-1\n\n" + "\n".join((ENDPOINT, HOST, MODULE)),
+        "  at-bridge run -c /etc/at-bridge/bridge.toml meter-1\n\n" + f"{ENDPOINT}\n{HOST}\n{MODULE}",
     )
     run.usage = "at-bridge run [OPTIONS] UPSTREAM DOWNSTREAM\n       at-bridge run [OPTIONS] -c FILE [NAME ...]"
     run.add_argument(
@@ -164,6 +164,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (service.ServiceError, PortError) as error:
         return _fail(FAILED, error)
     except KeyboardInterrupt:
+        return _fail(FAILED, "interrupted")
+    except BaseExceptionGroup as group:
+        if group.split(KeyboardInterrupt)[1] is not None:  # there was more than Ctrl-C in the nurseries
+            raise
         return _fail(FAILED, "interrupted")
     except BrokenPipeError:  # our output went to a pipe that was closed, as by `head`
         sys.stdout = None

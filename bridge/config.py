@@ -7,6 +7,7 @@ path, problem and remedy, one line each.  Each option of the command line has it
     --trace, --trace-payload          bridge.NAME.trace, .trace_payload
     --allow, --map, --bind, --listen  local.allow, .map, .bind, .listen (for one bridge: bridge.NAME.local)
     keys behind the host's endpoint   bridge.NAME.joined_at_start, .reset_on, .ssid; bridge.NAME.limits.connect, .payload
+    keys about the module's network   bridge.NAME.module.apn, .user (and secrets, which no endpoint has)
 """
 
 from __future__ import annotations

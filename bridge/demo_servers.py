@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
@@ -47,7 +48,7 @@ async def serve(handler: Callable[[trio.SocketStream], Awaitable[None]], nursery
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the client reset it; that is its right
 
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    nursery.start_soon(trio.serve_listeners, one, [listener])
+    # The task that serves opens the listener as well: there is no moment in which nobody would close it.
+    (listener,) = await nursery.start(partial(trio.serve_tcp, one, 0, host="127.0.0.1"))
     port: int = listener.socket.getsockname()[1]
     return port

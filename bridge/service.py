@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from bridge.local.network import LocalNetwork
 from bridge.local.policy import Policy
 from bridge.model import Condition, ModuleSettings
 from bridge.network import Network, NetworkError
-from bridge.ports import Port, PortLost, inventory
+from bridge.ports import Port, PortLost
 from bridge.ports.opening import PortError, open_port, publish
 from bridge.session import Upstream, run_session
 from bridge.trace import Trace
@@ -99,10 +99,12 @@ def told(group: BaseExceptionGroup[Exception]) -> Exception:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, PortLost):
-        return ServiceError(f"the host's port is gone ({error}); plug it in and start again")
+        return ServiceError(f"the host's port is gone and is not one that comes back ({error}); start again")
     if isinstance(error, NetworkError):
         if error.condition is Condition.PORT_LOST:
-            return ServiceError(f"the module's port is gone ({error.detail or error}); plug it in and start again")
+            return ServiceError(
+                f"the module's port is gone and is not one that comes back ({error.detail or error}); start again"
+            )
         return ServiceError(f"the module's side ended: {error}")
     assert isinstance(error, Exception)
     return error
@@ -149,9 +151,11 @@ async def run_bridge(options: Options, grace: Grace, *watchers: Callable[[], Awa
             nursery.start_soon(sink.run)
             stack.callback(nursery.cancel_scope.cancel)
             logs.noted_in(trace)
-        network, _ = await open_network(
+        network, below = await open_network(
             options.downstream, options.policy, trace, stack, options.downstream_table, others=options.downstream_others
         )
+        if below is not None:  # a module in another program waits for its end of the line
+            await publish(below)
         upstream, port = await open_upstream(options.upstream, network, trace, stack, options.upstream_table)
         grace.seconds = max(grace.seconds, float(getattr(network, "shutdown_grace", GRACE)))
         async with trio.open_nursery() as session:
@@ -189,7 +193,7 @@ async def open_network(
         others = tuple(tables.load(spec.dialect, name) for name in other_profiles(spec, table.profile))
     if others:
         more["others"] = others
-    port = await open_port(resolved(spec), baud=speed(spec, table))
+    port = await open_port(spec, baud=speed(spec, table))
     stack.push_async_callback(close, port)
     network: Network = driver(port, table, trace, **more)
     return network, port
@@ -207,18 +211,10 @@ async def open_upstream(
 ) -> tuple[Upstream, Port]:
     """The upstream on a Network, and its port; the port is closed by the stack."""
     table = table or tables.load(spec.dialect, spec.profile or "")
-    port = await open_port(resolved(spec), baud=speed(spec, table))
+    port = await open_port(spec, baud=speed(spec, table))
     stack.push_async_callback(close, port)
     upstream: Upstream = dialects.upstream(spec.dialect)(port, network, table, trace, spec.host)
     return upstream, port
-
-
-def resolved(spec: EndpointSpec) -> EndpointSpec:
-    """The endpoint with a port that can be opened: a ``usb:`` name as the lasting name of what is plugged in now."""
-    try:
-        return replace(spec, port=inventory.resolve(spec.port))
-    except inventory.UsbError as error:
-        raise PortError(spec.port, error.problem.removeprefix(f"{spec.port}: "), error.remedy) from None
 
 
 async def close(port: Port) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import trio
 
 from bridge.model import Condition, Datagram, Delivered, Endpoint
 from bridge.network import DatagramLink, LinkLost, Listener, Sending, StreamLink
+
+T = TypeVar("T")
 
 
 class Script(Protocol):
@@ -110,18 +112,18 @@ class _ScriptedSending(Sending):
             self._link.end(Condition.ABORTED)
 
 
-class ScriptedDatagramLink(DatagramLink):
-    """A UDP socket of a ScriptedNetwork.  Its peer is where the script says it is."""
+class _Inbox(Generic[T]):
+    """What the script has let arrive, whole things one after the other; and why there will be no more."""
 
-    def __init__(self, network: Script, number: int) -> None:
-        self.network = network
-        self.number = number
-        self._waiting: deque[Datagram] = deque()
+    condition: Condition | None = None
+
+    def __init__(self) -> None:
+        self._waiting: deque[T] = deque()
         self._change = trio.Event()
 
-    def arrive(self, datagram: Datagram) -> None:
+    def arrive(self, thing: T) -> None:
         """One from the network."""
-        self._waiting.append(datagram)
+        self._waiting.append(thing)
         self._changed()
 
     def end(self, condition: Condition) -> None:
@@ -132,6 +134,15 @@ class ScriptedDatagramLink(DatagramLink):
     def _changed(self) -> None:
         self._change.set()
         self._change = trio.Event()
+
+
+class ScriptedDatagramLink(_Inbox[Datagram], DatagramLink):
+    """A UDP socket of a ScriptedNetwork.  Its peer is where the script says it is."""
+
+    def __init__(self, network: Script, number: int) -> None:
+        super().__init__()
+        self.network = network
+        self.number = number
 
     async def send(self, data: bytes, target: Endpoint | None = None) -> None:
         """See DatagramLink."""
@@ -171,28 +182,13 @@ class ScriptedDatagramLink(DatagramLink):
             await self.network.ask(f"close {self.number}")
 
 
-class ScriptedListener(Listener):
+class ScriptedListener(_Inbox[StreamLink], Listener):
     """A TCP server of a ScriptedNetwork."""
 
     def __init__(self, network: Script, port: int) -> None:
+        super().__init__()
         self.network = network
         self.local = Endpoint("192.0.2.100", port)
-        self._waiting: deque[StreamLink] = deque()
-        self._change = trio.Event()
-
-    def arrive(self, link: StreamLink) -> None:
-        """A peer."""
-        self._waiting.append(link)
-        self._changed()
-
-    def end(self, condition: Condition) -> None:
-        """It ends by itself."""
-        self.condition = self.condition or condition
-        self._changed()
-
-    def _changed(self) -> None:
-        self._change.set()
-        self._change = trio.Event()
 
     async def accept(self) -> StreamLink:
         """See Listener."""

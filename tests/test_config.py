@@ -158,12 +158,16 @@ def test_the_shipped_example_passes(capsys):
 def test_the_example_is_right_with_every_comment_taken_away(load, tmp_path):
     text = (ROOT / "systemd" / "bridge.toml").read_text()
     secret(tmp_path / "secrets" / "plant")
+    secret(tmp_path / "secrets" / "operator")
+    secret(tmp_path / "secrets" / "pin", "1234\n")
     live = re.sub(r"(?m)^# (?=\[bridge|[a-z_.]+ = )", "", text)
     assert live.count("\n# ") < text.count("\n# ") - 15
     found = load(live)
     assert [o.name for o in found.bridges] == ["example", "meter-1", "camera"]
     assert found.bridges[1].downstream_table.seconds("guard") == 1.5
     assert found.bridges[1].downstream_table.time["guard"].source.startswith("configuration ")
+    assert found.bridges[1].downstream.module.apn == "internet"
+    assert found.bridges[1].downstream.module.pin == "1234"
     assert found.bridges[2].upstream.host.joined_at_start
 
 

@@ -9,7 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from bridge import __version__, dialects, tables
+
 ROOT = Path(__file__).resolve().parent.parent
+DIST_INFO = f"at_bridge-{__version__}.dist-info"
+
+# Whatever the package says there is must be there: each table's default profile, each class that plays or drives a module.
+LOAD = """\
+from bridge import dialects, tables
+print(tables.__file__)
+for name in tables.names():
+    print(name, tables.load(name).profile)
+for name in dialects.UPSTREAMS:
+    print(name, dialects.upstream(name).__name__)
+for name in dialects.DOWNSTREAMS:
+    print(name, dialects.downstream(name).__name__)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +45,7 @@ def wheel(tmp_path_factory):
 
 def test_it_holds_every_table_as_bridge_mappings(wheel):
     tables = {p.name: p.read_bytes() for p in (ROOT / "mappings").glob("*.toml")}
-    assert {"esp-at.toml", "wip.toml"} <= tables.keys()
+    assert {f"{dialect}.toml" for dialect in dialects.UPSTREAMS | dialects.DOWNSTREAMS} <= tables.keys()
     for name, text in tables.items():
         assert wheel.read(f"bridge/mappings/{name}") == text
 
@@ -42,29 +57,32 @@ def test_it_holds_every_module_of_the_package(wheel):
 
 def test_it_holds_nothing_else(wheel):
     names = {name.split("/")[0] for name in wheel.namelist()}
-    assert names == {"bridge", "at_bridge-0.1.0.dist-info"}
+    assert names == {"bridge", DIST_INFO}
 
 
 def test_its_metadata(wheel):
-    metadata = email.message_from_bytes(wheel.read("at_bridge-0.1.0.dist-info/METADATA"))
+    metadata = email.message_from_bytes(wheel.read(f"{DIST_INFO}/METADATA"))
     assert metadata["Name"] == "at-bridge"
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert "at_bridge-0.1.0.dist-info/licenses/LICENSE" in wheel.namelist()
-    assert b"at-bridge = bridge.cli:main" in wheel.read("at_bridge-0.1.0.dist-info/entry_points.txt")
+    assert f"{DIST_INFO}/licenses/LICENSE" in wheel.namelist()
+    assert b"at-bridge = bridge.cli:main" in wheel.read(f"{DIST_INFO}/entry_points.txt")
 
 
-def test_the_tables_load_from_an_installed_wheel(wheel, tmp_path):
+def test_every_table_and_dialect_loads_from_an_installed_wheel(wheel, tmp_path):
     wheel.extractall(tmp_path)
-    code = "import bridge.tables as t; print(t.__file__, t.names(), t.load('esp-at').profile, t.load('wip').profile)"
     found = subprocess.run(
-        [sys.executable, "-bb", "-W", "error", "-c", code],
+        [sys.executable, "-bb", "-W", "error", "-c", LOAD],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
     assert found.returncode == 0, found.stderr
-    assert found.stdout == f"{tmp_path}/bridge/tables.py ['esp-at', 'wip'] espat-2.3 c1\n"
+    rows = [(name, tables.load(name).profile) for name in tables.names()]
+    rows += [
+        (name, path.partition(":")[2]) for there in (dialects.UPSTREAMS, dialects.DOWNSTREAMS) for name, path in there.items()
+    ]
+    assert found.stdout.splitlines() == [f"{tmp_path}/bridge/tables.py", *(f"{name} {what}" for name, what in rows)]
 
 
 def test_the_hashed_requirements_cover_the_project():

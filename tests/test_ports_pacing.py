@@ -131,21 +131,39 @@ def test_no_speed_is_refused():
         PacedPort(line()[0], 0)
 
 
-async def test_real_time_on_a_pty(tmp_path):
+async def test_through_a_pty_byte_for_byte(tmp_path):
     pty = PtyPort(tmp_path / "p")
     paced, data = PacedPort(pty, BAUD), os.urandom(4000)
     peer = trio.lowlevel.FdStream(os.open(pty.device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK))
-    start = trio.current_time()
     got = b""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(paced.send, data)
         while len(got) < len(data):
             got += await peer.receive_some(4096)
-    took = trio.current_time() - start
     await peer.aclose()
     await paced.aclose()
     assert got == data
-    assert len(data) * BYTE * 0.99 <= took <= len(data) * BYTE * 1.3  # generous: a loaded machine
+
+
+async def test_a_line_that_came_back_has_its_first_speed_again(autojump_clock):
+    a, b = line()
+    paced, receive = PacedPort(a, 9600), a.receive
+
+    async def gone(most=4096):
+        raise PortLost("gone")
+
+    async def back():
+        a.receive = receive
+
+    await paced.set_speed(300)
+    a.receive, a.reopen = gone, back
+    with pytest.raises(PortLost):
+        await paced.receive()
+    await paced.reopen()
+    start = trio.current_time()
+    await paced.send(b"x" * 96)
+    assert trio.current_time() - start == pytest.approx(0.1, rel=0.01)
+    assert await b.receive() == b"x" * 96
 
 
 async def test_a_timed_line_hands_over_at_once_and_drains_by_the_clock(autojump_clock):

@@ -225,8 +225,9 @@ async def test_speed(server, port):
     await until(lambda: server.heard == b"still there")
     start = trio.current_time()
     await port.send(b"x" * 96)
+    assert port._left_at >= start + 96 * 10 / 9600
     await port.drain()
-    assert trio.current_time() - start >= 0.099
+    assert trio.current_time() >= port._left_at
     server.hang_up()
     with pytest.raises(PortLost):
         await port.receive()
@@ -343,12 +344,10 @@ async def test_loss_reaches_everybody_and_comes_back(server, port):
     for call in (port.receive, port.drain, lambda: port.send(b"x"), lambda: port.set_lines(dtr=True)):
         with pytest.raises(PortLost):
             await call()
-    start = trio.current_time()
     with structlog.testing.capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(port.reopen)
             nursery.start_soon(port.reopen)
-    assert trio.current_time() - start < 2
     assert [entry["event"] for entry in logs] == ["port lost", "port back"]
     server.say(b"hello")
     assert await exactly(port, 5) == b"hello"
@@ -373,9 +372,7 @@ async def test_closing_ends_the_thread_and_the_waits(server):
             else:
                 nursery.start_soon(_ends, port.receive)
             await trio.sleep(0.02)
-            start = trio.current_time()
             await port.aclose()
-            assert trio.current_time() - start < 1
             assert not threads()
         with pytest.raises(PortLost):
             await port.reopen()

@@ -1,3 +1,4 @@
+# ruff: noqa: PTH115, PTH208, PTH211 - Path would tidy our links away
 """``pty:PATH`` where somebody else can write to the folder: what is planted there is not followed, written to or trusted."""
 
 import os
@@ -5,6 +6,7 @@ import tty
 
 import pytest
 
+from bridge.ports.listening import listen_unix
 from bridge.ports.pty import PortError, PtyPort
 
 
@@ -79,6 +81,45 @@ async def test_what_was_put_in_the_place_of_our_link_is_not_removed(tmp_path):
     (tmp_path / "host").write_text("precious")
     await port.aclose()
     assert (tmp_path / "host").read_text() == "precious"
+
+
+async def test_a_folder_that_was_moved_away_takes_its_link_with_it(tmp_path):
+    """The path leads to another folder at the end, where the same name means something else: that one is left alone."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "precious").mkdir()
+    port = PtyPort(tmp_path / "run" / "host")
+    await port.publish()
+    os.symlink(os.readlink(tmp_path / "run" / "host"), tmp_path / "precious" / "host")  # to the letter, as Path would not
+    (tmp_path / "run").rename(tmp_path / "moved")
+    (tmp_path / "run").symlink_to("precious")
+    await port.aclose()
+    assert (tmp_path / "precious" / "host").is_symlink()
+    assert not (tmp_path / "moved" / "host").is_symlink()
+
+
+async def test_a_socket_file_in_a_folder_that_was_moved_away(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "precious").mkdir()
+    port = await listen_unix("unix:test", str(tmp_path / "run" / "host"))
+    os.link(tmp_path / "run" / "host", tmp_path / "precious" / "host")  # the same file, by another name
+    (tmp_path / "run").rename(tmp_path / "moved")
+    (tmp_path / "run").symlink_to("precious")
+    await port.aclose()
+    assert (tmp_path / "precious" / "host").is_socket()
+    assert not (tmp_path / "moved" / "host").exists()
+
+
+async def test_the_folder_is_free_for_others_while_our_name_is_in_it(tmp_path):
+    """Its descriptor is kept to the end, and the lock on it must not be."""
+    first = PtyPort(tmp_path / "a")
+    await first.publish()
+    files = [await listen_unix("unix:b", str(tmp_path / "b")), await listen_unix("unix:c", str(tmp_path / "c"))]
+    assert (tmp_path / "c").is_socket()
+    held = len(os.listdir("/proc/self/fd"))
+    for port in (first, *files):
+        await port.aclose()
+    assert len(os.listdir("/proc/self/fd")) == held - 3 - 2 - 2  # master, slave, folder; listener, folder twice
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_anybody_may_write_to_is_noted(tmp_path):

@@ -6,12 +6,9 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from programs import STARTS, ask, started, wait
 
 CONFIGURATION = """\
 version = 1
@@ -33,14 +30,6 @@ downstream = "local"
 PASSWORD = "Xq7-not-for-logs"
 
 
-def wait_for(what, process, seconds=15):
-    until = time.monotonic() + seconds
-    while not what():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def test_one_that_fails_does_not_end_the_other(tmp_path):
     (tmp_path / "bridge.toml").write_text(CONFIGURATION)
     (tmp_path / "pw").write_text(PASSWORD)
@@ -48,26 +37,16 @@ def test_one_that_fails_does_not_end_the_other(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(str(tmp_path / "notify"))
         ear.settimeout(10)
-        process = subprocess.Popen(
-            [sys.executable, "-bb", "-m", "bridge", "run", "-c", "bridge.toml", "--log-format", "json", "good", "bad"],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        with process:
-            wait_for((tmp_path / "good").is_symlink, process)
-            host = os.open(tmp_path / "good", os.O_RDWR | os.O_NOCTTY)
-            os.write(host, b"AT\r\n")
-            got = b""
-            while not got.endswith(b"OK\r\n"):
-                got += os.read(host, 100)
-            os.close(host)
+        systemd = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"}
+        arguments = ("run", "-c", "bridge.toml", "--log-format", "json", "good", "bad")
+        with started("-m", "bridge", *arguments, cwd=tmp_path, env=systemd) as process:
+            wait((tmp_path / "good").is_symlink)
+            ask(tmp_path / "good")
             heard = []
             while "WATCHDOG=1" not in heard or "READY=1" not in heard or len(heard) < 6:
                 heard.append(ear.recv(4096).decode())
             process.send_signal(signal.SIGTERM)
-            assert process.wait(8) == 0
+            assert process.wait(STARTS) == 0
             rows = [json.loads(line) for line in process.stderr.read().splitlines()]
     assert any("STATUS=1 of 2 bridges run; bad: /dev/there-is-no-such-port: " in line for line in heard)
     ready = [row for row in rows if row["event"] == "bridge ready"]
@@ -101,15 +80,10 @@ def test_a_password_of_the_host_is_in_no_log_and_no_trace(tmp_path):
         f'AT+CWSAP="ap","{PASSWORD}",5,3',
         f'T+CWJAP="plant","{PASSWORD}"',
     ]
-    process = subprocess.Popen(
-        [sys.executable, "-bb", "-m", "bridge", "run", "-c", "bridge.toml", "--log-level", "debug", "--log-format", "json"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        wait_for((tmp_path / "host").is_symlink, process)
+    # Its log is longer than a pipe holds while nobody reads.
+    arguments = ("run", "-c", "bridge.toml", "--log-level", "debug", "--log-format", "json")
+    with started("-m", "bridge", *arguments, cwd=tmp_path, log=tmp_path / "log") as process:
+        wait((tmp_path / "host").is_symlink)
         host = os.open(tmp_path / "host", os.O_RDWR | os.O_NOCTTY)
         os.set_blocking(host, False)
         answered = b""
@@ -128,8 +102,8 @@ def test_a_password_of_the_host_is_in_no_log_and_no_trace(tmp_path):
                 answered += got
         os.close(host)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(8) == 0
-        log = process.stderr.read()
+        assert process.wait(STARTS) == 0
+    log = (tmp_path / "log").read_text()
     assert PASSWORD.encode() in answered  # the host has its echo, unmasked
     trace = (tmp_path / "wires").read_text()
     assert trace.count("CWJAP") >= 10

@@ -35,11 +35,10 @@ _PATH_MOST = 107  # bytes of a socket's path, sockaddr_un
 class ListenPort(SocketPort):
     """One peer at a time at a listening socket, which it owns.  Until the first one comes, everything waits for it."""
 
-    def __init__(self, name: str, listener: socket.socket, path: Path | None = None) -> None:
+    def __init__(self, name: str, listener: socket.socket, file: _SocketFile | None = None) -> None:
         super().__init__(name)
         self._listener = listener
-        self._path = path  # of the socket file
-        self._node = path.lstat().st_ino if path else 0
+        self._file = file
         self._came = False  # the first peer did
         self._watch: select.epoll | None = None  # the peer and the listener at once: no task of ours runs beside
 
@@ -112,13 +111,34 @@ class ListenPort(SocketPort):
     async def aclose(self) -> None:
         """See Port.  The socket file goes, if it is still ours."""
         if not self._ended:
-            if self._path:
-                with suppress(OSError):
-                    if self._path.lstat().st_ino == self._node:
-                        self._path.unlink()
+            if self._file:
+                self._file.remove()
             trio.lowlevel.notify_closing(self._listener)
             self._listener.close()
         await super().aclose()
+
+
+class _SocketFile:
+    """The file of a socket that listens, by the directory it was made in: the path may lead elsewhere later."""
+
+    def __init__(self, name: str, directory: int) -> None:
+        self._name = name
+        self._directory = os.dup(directory)
+        try:
+            self._node = self._look()
+        except OSError:
+            os.close(self._directory)
+            raise
+
+    def _look(self) -> int:
+        return os.stat(self._name, dir_fd=self._directory, follow_symlinks=False).st_ino
+
+    def remove(self) -> None:
+        """Take it away, if it is still ours; once."""
+        with suppress(OSError):
+            if self._look() == self._node:
+                os.unlink(self._name, dir_fd=self._directory)
+        os.close(self._directory)
 
 
 def _who(address: object) -> str:
@@ -150,8 +170,8 @@ async def listen_unix(name: str, path: str) -> ListenPort:
     place = Path.cwd() / path  # resolve() would follow what stands there
     if len(os.fsencode(place)) > _PATH_MOST:
         raise PortError(name, f"the path is longer than {_PATH_MOST} bytes", "choose a shorter one")
-    async with locked_directory(name, place):
-        _clear(name, place)
+    async with locked_directory(name, place) as directory:
+        _clear(name, place, directory)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.setblocking(False)
@@ -159,17 +179,17 @@ async def listen_unix(name: str, path: str) -> ListenPort:
             os.fchmod(listener.fileno(), 0o600)
             listener.bind(os.fspath(place))
             listener.listen(_QUEUE)
-            return ListenPort(name, listener, place)
+            return ListenPort(name, listener, _SocketFile(place.name, directory))
         except OSError as failed:
             listener.close()
             remedy = "choose a path in a directory that this user may write to"
             raise PortError(name, f"cannot listen there ({failed.strerror})", remedy) from failed
 
 
-def _clear(name: str, place: Path) -> None:
+def _clear(name: str, place: Path, directory: int) -> None:
     """Take away a socket that a killed bridge left; raises PortError for anything else that is in the way."""
     try:
-        kind = place.lstat().st_mode
+        kind = os.stat(place.name, dir_fd=directory, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return
     except OSError as failed:
@@ -182,7 +202,7 @@ def _clear(name: str, place: Path) -> None:
             probe.connect(os.fspath(place))
         except ConnectionRefusedError:
             with suppress(FileNotFoundError):
-                place.unlink()
+                os.unlink(place.name, dir_fd=directory)
             return
         except FileNotFoundError:
             return

@@ -20,7 +20,10 @@ _POLL = 0.005  # seconds
 
 @asynccontextmanager
 async def locked_directory(name: str, path: Path) -> AsyncIterator[int]:
-    """The directory of ``path``, open, with the lock on it that every bridge takes; raises PortError for ``name``."""
+    """The directory of ``path``, open, with the lock on it that every bridge takes; raises PortError for ``name``.
+
+    Who wants to take a name out of it later keeps a duplicate: the path may lead elsewhere by then.
+    """
     try:
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as failed:
@@ -30,6 +33,7 @@ async def locked_directory(name: str, path: Path) -> AsyncIterator[int]:
         await _lock(name, path, directory)
         yield directory
     finally:
+        fcntl.flock(directory, fcntl.LOCK_UN)  # closing alone would not: a duplicate shares the lock
         os.close(directory)
 
 

@@ -55,7 +55,7 @@ class PtyPort(DescriptorPort):
         self.device = os.ttyname(self._slave)
         fcntl.fcntl(self._slave, fcntl.F_OFD_SETLK, _lock_of(self.path))
         self._link = self.device.replace("/dev/pts/", "/dev/pts/./")
-        self._published = False
+        self._directory = -1  # where `publish` made the symlink, whatever its path leads to since
         super().__init__(f"pty:{path}", master)
 
     async def publish(self) -> None:
@@ -66,6 +66,8 @@ class PtyPort(DescriptorPort):
     def _make_link(self, directory: int) -> None:
         name = self.path.name
         try:
+            if self._directory < 0:
+                self._directory = os.dup(directory)
             try:
                 os.symlink(self._link, name, dir_fd=directory)
             except FileExistsError:
@@ -78,7 +80,6 @@ class PtyPort(DescriptorPort):
         except OSError as failed:
             problem = f"cannot make the symlink ({failed.strerror})"
             raise PortError(self.name, problem, "choose a path in a directory that this user may write to") from failed
-        self._published = True
 
     def _check_stale(self, directory: int) -> None:
         kind = os.stat(self.path.name, dir_fd=directory, follow_symlinks=False).st_mode
@@ -116,10 +117,12 @@ class PtyPort(DescriptorPort):
         """Take the symlink away, if it is still ours, and close."""
         if self._slave < 0:
             return
-        if self._published:
+        if self._directory >= 0:
             with suppress(OSError):
-                if os.readlink(self.path) == self._link:  # noqa: PTH115 - Path would tidy away our "./"
-                    self.path.unlink()
+                if os.readlink(self.path.name, dir_fd=self._directory) == self._link:
+                    os.unlink(self.path.name, dir_fd=self._directory)
+            os.close(self._directory)
+            self._directory = -1
         super().close()
         os.close(self._slave)
         self._slave = -1

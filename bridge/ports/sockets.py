@@ -8,6 +8,8 @@ buffer: a byte is either still in the kernel or returned.
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import NoReturn, Self
 from urllib.parse import urlsplit
 
@@ -50,18 +52,21 @@ class SocketPort(Port):
             try:
                 data = peer.recv(most)
             except BlockingIOError:
-                try:
-                    await self._readable(peer)
-                except trio.ClosedResourceError:
-                    raise PortLost(f"{self.name}: closed") from None
-                if self._socket is not peer:
-                    raise PortLost(f"{self.name}: closed") from None
+                await self._while_there(peer, self._readable)
             except OSError as gone:
                 self._lost(gone)
             else:
                 if not data:
                     self._lost(None)
                 return data
+
+    async def _while_there(self, peer: socket.socket, wait: Callable[[socket.socket], Awaitable[None]]) -> None:
+        """Wait; raises PortLost where this peer was lost meanwhile, by the other direction perhaps."""
+        with suppress(trio.ClosedResourceError):
+            await wait(peer)
+            if self._socket is peer:
+                return
+        raise PortLost(f"{self.name}: closed")
 
     async def _readable(self, peer: socket.socket) -> None:
         await trio.lowlevel.wait_readable(peer)
@@ -74,12 +79,7 @@ class SocketPort(Port):
             try:
                 count = peer.send(view)
             except BlockingIOError:
-                try:
-                    await trio.lowlevel.wait_writable(peer)
-                except trio.ClosedResourceError:
-                    raise PortLost(f"{self.name}: closed") from None
-                if self._socket is not peer:
-                    raise PortLost(f"{self.name}: closed") from None
+                await self._while_there(peer, trio.lowlevel.wait_writable)
             except OSError as gone:
                 self._lost(gone)
             else:

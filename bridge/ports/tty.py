@@ -55,7 +55,8 @@ async def open_tty(spec: EndpointSpec, baud: int, *, pty: bool) -> int:
     try:
         path = inventory.resolve(spec.port)  # each time anew: the adapter may have come back elsewhere
     except inventory.UsbError as failed:
-        raise PortError(spec.port, failed.problem, failed.remedy, absent=not failed.final) from None
+        problem = failed.problem.removeprefix(f"{spec.port}: ")
+        raise PortError(spec.port, problem, failed.remedy, absent=not failed.final) from None
     check_device(path)
     line = SerialStream(
         path,

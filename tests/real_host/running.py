@@ -47,6 +47,7 @@ async def process(link, *arguments):
     assert not patience.cancelled_caught, f"did not end within {ENDS} s of SIGTERM: {arguments}\n{log.read_text()}"
     assert child.returncode == 0, f"ended with {child.returncode}: {arguments}\n{log.read_text()}"
     assert not link.is_symlink(), f"{link} was left behind"
+    assert "ResourceWarning" not in log.read_text(), f"something was not closed: {arguments}\n{log.read_text()}"
 
 
 @asynccontextmanager
