@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bridge import __version__, config, demo, dialects, logs, service, tables
+from bridge import __version__, config, dialects, logs, service, tables
 from bridge.commands import (
     CONFIGURATION,
     DONE,
@@ -24,10 +24,11 @@ from bridge.commands import (
     trace,
 )
 from bridge.commands.endpoint_help import ENDPOINT, HOST, MODULE
+from bridge.demo import show
 from bridge.endpoint import EndpointError, EndpointSpec, parse
 from bridge.local.policy import Policy
 from bridge.ports.opening import PortError
-from bridge.transcript import run_file
+from bridge.transcripts.run import run_file
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "run" | "simulate":
                 return _run(args)
             case "demo":
-                return demo.main(keep=args.keep)
+                return show.main(keep=args.keep)
             case "check":
                 return check.run(args)
             case "ports":

@@ -130,4 +130,4 @@ def test_a_usb_name_on_the_command_line(monkeypatch, capsys):
     monkeypatch.setattr(inventory.list_ports, "comports", list)
     assert cli.main(["run", "esp-at@usb:0403:6001", "local"]) == 1
     error = capsys.readouterr().err
-    assert error.endswith("usb:0403:6001: no such adapter is plugged in; 'at-bridge ports' lists those that are\n")
+    assert error == "at-bridge: usb:0403:6001: no such adapter is plugged in; 'at-bridge ports' lists those that are\n"

@@ -42,7 +42,7 @@ async def both(profile, baud=115200):
 async def test_five_links_lose_nothing(profile, autojump_clock):
     chance = random.Random(3)
     binary_in, binary_out = profile in {"guide", "s2"}, profile in {"guide", "s2", "s1b"}
-    async with both(profile) as (net, below, nursery):
+    async with both(profile) as (net, below, _):
         links = [await net.open_stream("192.0.2.1", 80 + number) for number in range(4)]
         listener = await net.listen(5001, room=2)
         peers = [*below.links, below.listeners[0].knock()]

@@ -9,8 +9,8 @@ import trio
 from bridge.model import Capability, Condition, Endpoint, Limits, Phase
 from bridge.network import LinkLost, Network, NetworkError, Sending, StateBox, StreamLink
 from bridge.session import Upstream
-from bridge.transcript import Makers, TranscriptError, load, makers_of, run_file, run_script
-from bridge.transcript_format import Kind, parse, unescape
+from bridge.transcripts.run import Makers, TranscriptError, load, makers_of, run_file, run_script
+from bridge.transcripts.script import Kind, parse, unescape
 
 
 class EchoUpstream(Upstream):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.transcript import run_file
-from bridge.transcript_format import parse
+from bridge.transcripts.run import run_file
+from bridge.transcripts.script import parse
 
 FOLDER = Path(__file__).parent / "transcripts"
 FILES = sorted(FOLDER.rglob("*.txt"))

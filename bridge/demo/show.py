@@ -17,9 +17,9 @@ from pathlib import Path
 import trio
 
 from bridge import logs, service
-from bridge.demo_host import Host, HostError
-from bridge.demo_servers import FAREWELL, PAGE, echo, hang_up, serve, web
-from bridge.demo_wires import Wires, say
+from bridge.demo.host import Host, HostError
+from bridge.demo.servers import FAREWELL, PAGE, echo, hang_up, serve, web
+from bridge.demo.wires import Wires, say
 from bridge.endpoint import parse
 from bridge.local.policy import Policy
 from bridge.ports.opening import publish

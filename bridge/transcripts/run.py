@@ -27,9 +27,9 @@ from bridge.ports import Port, PortLost
 from bridge.ports.memory import MemoryPort, line
 from bridge.session import Upstream, run_session
 from bridge.trace import Trace, escape
-from bridge.transcript_driver import NetDriver
-from bridge.transcript_format import Kind, Script, Step, TranscriptError, parse
-from bridge.transcript_net import ScriptedNetwork
+from bridge.transcripts.driver_lane import NetDriver
+from bridge.transcripts.net_lane import ScriptedNetwork
+from bridge.transcripts.script import Kind, Script, Step, TranscriptError, parse
 
 __all__ = ["Makers", "MismatchError", "Result", "TranscriptError", "load", "parse", "run_file", "run_script"]
 

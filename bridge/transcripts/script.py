@@ -14,7 +14,7 @@ r"""The transcript format: a conversation in plain text, read into steps.  Pure:
 
 Lanes, seen from the bridge in the middle: ``>`` is what the script says, ``<`` is what it expects to hear; ``host``
 is the upstream's wire, ``module`` the downstream's, ``net`` the seam between them where only one side is under test
-(see `bridge.transcript_driver` and `bridge.transcript_net`).  Exactly one space follows the arrow; everything after it counts.
+(see `driver_lane` and `net_lane` beside this file).  Exactly one space follows the arrow; everything after it counts.
 """
 
 from __future__ import annotations

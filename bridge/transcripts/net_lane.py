@@ -31,7 +31,7 @@ import trio
 
 from bridge.model import Capability, Condition, Datagram, Endpoint, Limits, Login, Peers, Phase, State
 from bridge.network import DatagramLink, Listener, Network, NetworkError, StateBox, StreamLink
-from bridge.transcript_sockets import ScriptedDatagramLink, ScriptedLink, ScriptedListener
+from bridge.transcripts.net_sockets import ScriptedDatagramLink, ScriptedLink, ScriptedListener
 
 Tell = Callable[[bytes], None]
 
