@@ -5,7 +5,7 @@
 #   make test         all tests, with branch coverage
 #   make check        lint, format, types, mapping tables, the example configuration, unit files
 #   make bench        latency and goodput; prints a table, writes bench.json
-#   make acceptance   two links, 100 kB each way, over a modem with 1 s guards
+#   make acceptance   two links, 100 kB each way, over a modem with 1 s guards; five links, 20 kB each way, on every module
 #   make venv         only the environment: .venv/bin/at-bridge
 #   make requirements compile requirements/*.txt again from *.in
 #   make clean
@@ -47,6 +47,7 @@ bench: $(VENV)/dev.stamp
 
 acceptance: $(VENV)/dev.stamp
 	AT_BRIDGE_ACCEPT_BYTES=100000 $(PY) -bb -W error -m pytest -v tests/test_acceptance.py
+	AT_BRIDGE_ACCEPT_BYTES=20000 $(PY) -bb -W error -m pytest -v tests/test_acceptance_links.py
 
 venv: $(VENV)/run.stamp
 

@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import goodput, latency, turns
+from bench import goodput, latency, skt, turns
 from bench.wires import ROOT
 
-PARTS = ("latency", "goodput", "one", "five", "first")
+PARTS = ("latency", "goodput", "one", "five", "first", "skt")
 
 
 def main() -> None:
@@ -38,6 +38,7 @@ def main() -> None:
             result["goodput"] = {}
             for module in ("local", "wip:c1"):
                 result["goodput"][module] = goodput.measure(folder, module, chosen.sends)
+            result["goodput"]["wip ack=bridge"] = goodput.measure(folder, "wip:c1", chosen.sends, "bridge")
             show_goodput(result["goodput"], chosen.sends)
         if "one" in wanted:
             result["one"] = goodput.one_link(folder)
@@ -48,9 +49,38 @@ def main() -> None:
         if "first" in wanted:
             result["first"] = turns.first_byte(folder)
             show_first(result["first"])
+        if "skt" in wanted:
+            result["skt"] = skt.measure(folder)
+            show_skt(result["skt"])
     out = ROOT / "bench.json"
     out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     print(f"\nwritten: {out.name}")
+
+
+def show_skt(rows: dict[str, Any]) -> None:
+    """The tables of the SKT part, and their formulas."""
+    print("\n(f) a simulated Realtek Ameba behind an ESP-AT host; the module's line is paced, a byte is 10 bits")
+    print("    s1 send     T = payload + lines x (head of AT+SKTSEND + reply + guard), 108 bytes a line")
+    print("    s1 receive  T = payload + reads x (AT+SKTREAD + head of the answer + guard), 127 bytes a read")
+    print("    s2 send     T = payload + sends x (AT+SKTSENDRAW + prompt + OK + guard), 2048 bytes a send")
+    print("    s2 receive  T = payload + heads, 1500 bytes each")
+    print(f"    {'':34}{'seconds':>9}{'T':>9}{'T/seconds':>11}{'line/seconds':>14}{'bytes/s':>9}")
+    for name, row in rows.items():
+        for way in ("send", "receive"):
+            if way in row:
+                one = row[way]
+                print(
+                    f"    {name + ' ' + way:34}{one['seconds']:>9}{one['bound_seconds']:>9}"
+                    f"{one['fraction_of_bound']:>11}{one['fraction_of_line']:>14}{one['bytes_per_second']:>9}"
+                )
+    print("    reaction of an idle link at 38400, seconds; worst by rule: longest pause + links x one poll")
+    print(f"    {'':14}{'a poll':>9}{'by rule':>9}{'byte p50':>10}{'worst':>8}{'close p50':>11}{'worst':>8}")
+    for name, row in rows.items():
+        if "poll_seconds" in row:
+            print(
+                f"    {name:14}{row['poll_seconds']:>9}{row['bound_seconds']:>9}{row['arrival_median']:>10}"
+                f"{row['arrival_worst']:>8}{row['close_median']:>11}{row['close_worst']:>8}"
+            )
 
 
 def show_latency(rows: dict[str, Any]) -> None:
@@ -67,7 +97,8 @@ def show_goodput(modules: dict[str, Any], sends: int) -> None:
     line = f"{goodput.BAUD} baud 8N1 (a byte: {goodput.BYTE * 1e6:.1f} us)"
     print(f"\n(b) goodput, {sends} x {goodput.SIZE} bytes, both lines at {line}")
     print("    bound of a send    T = (command + OK and prompt + payload + Recv + SEND OK) x byte")
-    print("                           + on a modem: its last byte + settle time (mapped already, so no guard is due)")
+    print("                           + on a modem: its last byte + settle time (mapped already, so no guard is due);")
+    print("                             not with ack=bridge, where a host's SEND OK does not wait for the modem")
     print("    bound of a receive T = (payload + every +IPD header) x byte")
     print(f"    {'':20}{'seconds':>9}{'T':>9}{'T/seconds':>11}{'bytes/s':>9}   T adds")
     for module, rows in modules.items():

@@ -55,16 +55,16 @@ def peer() -> Iterator[tuple[int, list[socket.socket], list[int]]]:
         thread.join(5)
 
 
-def up(stack: ExitStack, folder: Path, module: str) -> Wire:
-    """A bridge with both lines paced; the host's wire, joined."""
+def up(stack: ExitStack, folder: Path, module: str, ack: str = "module") -> Wire:
+    """A bridge with both lines paced; the host's wire, joined.  ``ack``: who has a send's bytes at its SEND OK."""
     host, modem = folder / f"{module[:3]}-host", folder / f"{module[:3]}-modem"
     allow = ("--allow", "127.0.0.0/8")
     upstream = f"esp-at@pty:{host},baud={BAUD}"
     if module == "local":
-        stack.enter_context(program(at_bridge("run", upstream, "local", *allow), host))
+        stack.enter_context(program(at_bridge("run", upstream, f"local,ack={ack}", *allow), host))
     else:
         stack.enter_context(program(at_bridge("simulate", f"{module}@pty:{modem},baud={BAUD}", *allow), modem))
-        stack.enter_context(program(at_bridge("run", upstream, f"{module}@{modem}"), host))
+        stack.enter_context(program(at_bridge("run", upstream, f"{module}@{modem},ack={ack}"), host))
     wire = Wire.at(host)
     stack.callback(wire.close)
     for line in JOIN:
@@ -101,9 +101,9 @@ def receive(wire: Wire, total: int) -> int:
     return crossed
 
 
-def downstream_terms(module: str) -> tuple[dict[str, float], float]:
-    """What the module adds to one send: the terms by name (seconds), and their sum."""
-    if module == "local":
+def downstream_terms(module: str, ack: str = "module") -> tuple[dict[str, float], float]:
+    """What the module adds to one send: the terms by name (seconds), and their sum.  Nothing where nobody waits for it."""
+    if module == "local" or ack == "bridge":
         return {}, 0.0
     table = tables.load(*module.split(":"))
     # Payload goes on as it comes, so only the last byte's time on the second line cannot overlap with the first.
@@ -111,26 +111,27 @@ def downstream_terms(module: str) -> tuple[dict[str, float], float]:
     return terms, sum(terms.values())
 
 
-def measure(folder: Path, module: str, sends: int) -> dict[str, Any]:
+def measure(folder: Path, module: str, sends: int, ack: str = "module") -> dict[str, Any]:
     """Sends, then receives, on one module."""
     payload = os.urandom(SIZE).replace(b"+", b"-")  # no escape run: nothing is held back, the plain case
     result: dict[str, Any] = {}
     with ExitStack() as stack:
         port, links, swallowed = stack.enter_context(peer())
-        wire = up(stack, folder, module)
+        wire = up(stack, folder, module, ack)
         wire.write(b'AT+CIPSTART="TCP","127.0.0.1",%d\r\n' % port)
         wire.until(b"\r\nOK\r\n")
         send(wire, payload)  # the first maps the socket on a modem: not what is measured
         begun = time.perf_counter()
         crossed = sum(send(wire, payload) for _ in range(sends))
         took = time.perf_counter() - begun
-        terms, extra = downstream_terms(module)
+        terms, extra = downstream_terms(module, ack)
         bound = crossed * BYTE + sends * extra
         result["send"] = _row(sends * SIZE, took, bound, crossed, {k: round(sends * v, 4) for k, v in terms.items()})
         deadline = time.monotonic() + 10
         while swallowed[0] < (sends + 1) * SIZE and time.monotonic() < deadline:
             time.sleep(0.01)
         result["send"]["all arrived"] = swallowed[0] == (sends + 1) * SIZE
+        result["send"]["last_arrived_after"] = round(time.perf_counter() - begun - took, 4)  # seconds from the last SEND OK
         begun = time.perf_counter()
         links[0].sendall(payload * sends)
         crossed = receive(wire, sends * SIZE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from bridge import __version__, config, dialects, logs, service, tables
@@ -27,6 +26,7 @@ from bridge.commands.endpoint_help import ENDPOINT, HOST, MODULE
 from bridge.demo import show
 from bridge.endpoint import EndpointError, EndpointSpec, parse
 from bridge.local.policy import Policy
+from bridge.model import HostSettings
 from bridge.ports.opening import PortError
 from bridge.transcripts.run import run_file
 
@@ -187,11 +187,11 @@ def _run(args: argparse.Namespace) -> int:
         if len(args.endpoints) != 2:
             raise UsageError("UPSTREAM and DOWNSTREAM are needed, or -c FILE; 'at-bridge run --help' explains them")
         args.upstream, args.downstream = args.endpoints
-    upstream = parse(args.upstream, side="upstream")
-    if args.command == "simulate":  # as the real module is, weaknesses and all
-        upstream = replace(upstream, host=replace(upstream.host, quirks=True))
+    # A simulated module is as the real one, weaknesses and all.
+    upstream = parse(args.upstream, side="upstream", usual=HostSettings(quirks=args.command == "simulate"))
     _known(upstream, dialects.UPSTREAMS, "host's")
     downstream = None if args.command == "simulate" else parse(args.downstream, side="downstream")
+    ack = "module" if downstream is None else downstream.ack
     if downstream is not None and downstream.is_local:
         downstream = None
     if downstream is not None:
@@ -207,7 +207,7 @@ def _run(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(error) from None
     logs.configure(args.log_format, "debug" if args.verbose else args.log_level)
-    service.run(service.Options(upstream, downstream, policy, args.trace, args.trace_payload))
+    service.run(service.Options(upstream, downstream, policy, args.trace, args.trace_payload, ack=ack))
     return DONE
 
 

@@ -7,6 +7,7 @@ path, problem and remedy, one line each.  Each option of the command line has it
     --trace, --trace-payload          bridge.NAME.trace, .trace_payload
     --allow, --map, --bind, --listen  local.allow, .map, .bind, .listen (for one bridge: bridge.NAME.local)
     keys behind the host's endpoint   bridge.NAME.joined_at_start, .reset_on, .ssid; bridge.NAME.limits.connect, .payload
+    ack= behind the downstream        bridge.NAME.ack
     keys about the module's network   bridge.NAME.module.apn, .user (and secrets, which no endpoint has)
 """
 
@@ -128,7 +129,7 @@ class _Reader:
         if upstream is None or downstream is None:
             return None
         upstream = self.keys.host(upstream, table, where)
-        downstream = self._module(downstream, table, where)
+        downstream = self.keys.ack(self._module(downstream, table, where), table, where)
         policy = self._policy(downstream, table, where)
         up, down = self._tables(upstream, downstream, table.overrides or {}, f"{where}.overrides")
         others = self._others(downstream, down, (table.overrides or {}).get("downstream"), f"{where}.overrides.downstream")
@@ -144,6 +145,7 @@ class _Reader:
             upstream_table=up,
             downstream_table=down,
             downstream_others=others,
+            ack=downstream.ack,
         )
 
     def _endpoint(self, text: str, where: str, there: Mapping[str, str], *, up: bool) -> EndpointSpec | None:

@@ -15,6 +15,7 @@ from bridge.model import HostSettings, Wire
 __all__ = ["Keys", "first"]
 
 LONGEST = 3600.0  # seconds; no host waits longer
+ACKS = ("module", "bridge")
 SSID_MOST = 32  # bytes, IEEE 802.11
 
 
@@ -33,6 +34,7 @@ class Keys:
         wire, level = self._reset_on(spec, table, where)
         said: dict[str, tuple[str, Any]] = {
             "announce": ("announce", first(table.announce, self.defaults.announce)),
+            "quirks": ("quirks", first(table.quirks, self.defaults.quirks)),
             "joined_at_start": ("joined_at_start", first(table.joined_at_start, self.defaults.joined_at_start)),
             "ssid": ("ssid", first(table.ssid, self.defaults.ssid)),
             "password": ("password_file", self.secret(table, "password_file", where)),
@@ -78,6 +80,19 @@ class Keys:
             self.problems.add(f"{where}.reset_on", problem, remedy)
             return None, None
         return host.reset_on, host.reset_level
+
+    def ack(self, spec: EndpointSpec, table: Bridge, where: str) -> EndpointSpec:
+        """The module's endpoint with what the keys say of when its host is told SEND OK."""
+        said = first(table.ack, self.defaults.ack)
+        if said is None:
+            return spec
+        if said not in ACKS:
+            self.problems.add(self.place(table, "ack", where), f"ack cannot be {said!a}", 'write "module" or "bridge"')
+        elif ",ack=" not in spec.text:
+            return replace(spec, ack=said)
+        elif table.ack is not None:
+            self.problems.add(f"{where}.ack", "is given in downstream, too", "leave one out")
+        return spec
 
     def place(self, table: Any, key: str, where: str) -> str:
         """Where the value of this key stands: at the bridge, or among the defaults."""

@@ -49,10 +49,12 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
 
     joined_at_start: bool | None = None
     announce: bool | None = None
+    quirks: bool | None = None
     ssid: str | None = None
     password_file: str | None = None
     trace: str | None = None  # {bridge} stands for the bridge's name
     trace_payload: bool | None = None
+    ack: str | None = None  # who has a send's bytes when its host is told SEND OK: "module" or "bridge"
     limits: dict[str, Any] | None = None
     module: dict[str, Any] | None = None
 

@@ -6,14 +6,15 @@ become part of a file name), unless PORT is a URL, whose own options look just t
 
 Some keys are about the line (``baud`` ...), some about the host on it (``joined`` ...): these stand on the upstream only
 and become `HostSettings`; some about the module's network (``apn`` ...): these stand on the downstream only and become
-`ModuleSettings`.  Not every kind of port has every line key; one that would do nothing is an error.
+`ModuleSettings`.  So does ``ack``, which says when a send is acknowledged, also on ``local``.  Not every kind of port has
+every line key; one that would do nothing is an error.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
 from typing import Any, Literal, cast
 
@@ -25,7 +26,7 @@ Side = Literal["upstream", "downstream"]
 Flow = Literal["none", "rtscts", "xonxoff"]
 Parity = Literal["none", "even", "odd"]
 ModemLine = Literal["keep", "assert", "drop"]
-Ack = Literal["module"]
+Ack = Literal["module", "bridge"]
 
 LOCAL = "local"
 PTY = "pty:"
@@ -43,11 +44,12 @@ _LINE: dict[str, tuple[str, ...]] = {  # (): any value that `_check` takes
     "stop": ("1", "2"),
     "dtr": ("keep", "assert", "drop"),
     "rts": ("keep", "assert", "drop"),
-    "ack": ("module",),
+    "ack": ("module", "bridge"),
 }
 _HOST: dict[str, tuple[str, ...]] = {
     "joined": _YES_NO,
     "announce": _YES_NO,
+    "quirks": _YES_NO,
     "ssid": (),
     "reset_on": _RESETS,
     "connect": (),
@@ -55,7 +57,6 @@ _HOST: dict[str, tuple[str, ...]] = {
 }
 _MODULE: dict[str, tuple[str, ...]] = {"apn": (), "user": ()}  # never a secret: those come from files
 _CHOICES = _LINE | _HOST | _MODULE
-_PLANNED = {("ack", "bridge"): "ack=bridge is not there yet"}
 _SECONDS = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,3})?")
 _SECONDS_MOST = 3600.0
 _SSID_MOST = 32  # bytes, IEEE 802.11
@@ -96,7 +97,7 @@ class EndpointSpec:
     stop: Literal[1, 2] = 1
     dtr: ModemLine = "keep"  # "keep": as the kernel leaves it, which is asserted by the first open
     rts: ModemLine = "keep"
-    ack: Ack = "module"
+    ack: Ack = "module"  # downstream only: who has a send's bytes when the host is told SEND OK (`bridge.emulation.ack`)
     host: HostSettings = field(default_factory=HostSettings)  # upstream only: how this host is treated
     module: ModuleSettings = field(default_factory=ModuleSettings)  # downstream only: what it needs for its network
 
@@ -124,8 +125,8 @@ class EndpointSpec:
         return self.port.removeprefix(kind) if self.port.startswith(kind) else ""
 
 
-def parse(text: str, *, side: Side) -> EndpointSpec:
-    """Read one endpoint; raises EndpointError."""
+def parse(text: str, *, side: Side, usual: HostSettings | None = None) -> EndpointSpec:
+    """Read one endpoint; raises EndpointError.  ``usual``: how its host is treated where the text does not say."""
     secret = _SECRET.search(text)
     if secret:  # first of all: every other message repeats the text
         remedy = "leave it out: any password is accepted, and others could read it in the list of processes"
@@ -152,7 +153,7 @@ def parse(text: str, *, side: Side) -> EndpointSpec:
         for key, values in (("rts", {"drop"}), ("reset_on", {"cts", "!cts"})):
             if options.get(key) in values:
                 raise EndpointError(text, f"flow=rtscts needs that wire, and {key}= too", "leave out one of them")
-    return _spec(text, dialect, profile, port, options)
+    return replace(_spec(text, dialect, profile, port, options), host=_host(options, usual or HostSettings()))
 
 
 def _check_port(text: str, port: str) -> None:
@@ -185,6 +186,8 @@ def _check_place(text: str, key: str, port: str, side: Side) -> None:
     """Whether this key says anything about this kind of port, on this side."""
     if key in _HOST and side == "downstream":
         raise EndpointError(text, f"{key}= is about the host", "put it on the upstream")
+    if key == "ack" and side == "upstream":
+        raise EndpointError(text, "ack= is about what the host's sends wait for below", "put it on the downstream")
     if key in _MODULE and side == "upstream":
         raise EndpointError(text, f"{key}= is about the module's network", "put it on the downstream")
     for prefix, name, without in _KINDS:
@@ -250,7 +253,7 @@ def _check(text: str, key: str, value: str) -> str:
         if problem := no_argument(value):
             raise EndpointError(text, f"{key}= {problem}", "see what the network's operator says")
         return value
-    problem = _PLANNED.get((key, value), f"{key} cannot be {value!r}")
+    problem = f"{key} cannot be {value!r}"
     near = difflib.get_close_matches(value.lower(), choices, n=1)
     remedy = f"did you mean {key}={near[0]}?" if near else f"{key} can be {' or '.join(choices)}"
     raise EndpointError(text, problem, remedy)
@@ -270,14 +273,14 @@ def _spec(text: str, dialect: str, profile: str, port: str, options: dict[str, s
     line = {key: int(value) if key in numbers else value for key, value in options.items() if key in _LINE}
     assert line.keys() <= {known.name for known in fields(EndpointSpec)}
     module = ModuleSettings(**{key: value for key, value in options.items() if key in _MODULE})
-    return EndpointSpec(text, dialect, profile, port, host=_host(options), module=module, **cast("dict[str, Any]", line))
+    return EndpointSpec(text, dialect, profile, port, module=module, **cast("dict[str, Any]", line))
 
 
-def _host(options: dict[str, str]) -> HostSettings:
-    usual = HostSettings()
+def _host(options: dict[str, str], usual: HostSettings) -> HostSettings:
     reset_on = options.get("reset_on")
     return HostSettings(
         announce=options.get("announce", "yes" if usual.announce else "no") == "yes",
+        quirks=options.get("quirks", "yes" if usual.quirks else "no") == "yes",
         joined_at_start=options.get("joined", "no") == "yes",
         ssid=options.get("ssid", usual.ssid),
         reset_on=Wire(reset_on.removeprefix("!")) if reset_on else None,

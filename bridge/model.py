@@ -43,7 +43,7 @@ class Capability(StrEnum):
     TCP = "tcp"
     UDP = "udp"  # datagrams to and from one fixed peer
     UDP_PEERS = "udp-peers"  # a datagram link whose peer may change by who sends (`Peers.FIRST`, `Peers.LAST`)
-    UDP_TARGETS = "udp-targets"  # a target per datagram
+    UDP_TARGETS = "udp-targets"  # a target per datagram, where the peer may change (`UDP_PEERS`)
     LISTEN = "listen"
     TLS = "tls"
     RESOLVE = "resolve"
@@ -165,7 +165,7 @@ class HostSettings:
     """How one host is treated: what no table says, because it is about this board and not about its dialect."""
 
     announce: bool = True  # a bridge that starts says so as a module does at power-up (`ready`)
-    quirks: bool = False  # a simulated module: it has the real one's weaknesses, too (what its table calls quirk_...)
+    quirks: bool = False  # it has the real module's weaknesses, too (what its table calls quirk_...), as a simulated one has
     joined_at_start: bool = False  # the host was provisioned years ago and never joins: the module is joined by itself
     ssid: str = ""  # the only network name that can be joined; "": any
     password: str | None = field(default=None, repr=False)  # the only password; None: any

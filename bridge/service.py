@@ -14,7 +14,8 @@ import structlog
 import trio
 
 from bridge import dialects, logs, tables
-from bridge.endpoint import EndpointSpec
+from bridge.emulation.ack import AckNetwork
+from bridge.endpoint import Ack, EndpointSpec
 from bridge.local.network import LocalNetwork
 from bridge.local.policy import Policy
 from bridge.model import Condition, ModuleSettings
@@ -49,10 +50,13 @@ class Options:
     upstream_table: tables.Profile | None = None  # None: as mappings/ has it, with no overrides
     downstream_table: tables.Profile | None = None
     downstream_others: tuple[tables.Profile, ...] | None = None  # what the module may turn out to be, with the overrides
+    ack: Ack = "module"  # who has a send's bytes when the host is told that it is sent; "bridge": `emulation.ack`
 
     def about(self) -> dict[str, Any]:
         """What a trace says of it, once: which profiles, and by which tables."""
         said: dict[str, Any] = {"bridge": self.name} if self.name else {}
+        if self.ack != "module":
+            said["ack"] = self.ack
         for side, spec, table in (
             ("upstream", self.upstream, self.upstream_table),
             ("downstream", self.downstream, self.downstream_table),
@@ -154,6 +158,8 @@ async def run_bridge(options: Options, grace: Grace, *watchers: Callable[[], Awa
         network, below = await open_network(
             options.downstream, options.policy, trace, stack, options.downstream_table, others=options.downstream_others
         )
+        if options.ack == "bridge":
+            network = AckNetwork(network, trace)
         if below is not None:  # a module in another program waits for its end of the line
             await publish(below)
         upstream, port = await open_upstream(options.upstream, network, trace, stack, options.upstream_table)

@@ -9,7 +9,7 @@ from wip_modem import Module, ReopeningPort
 
 from bridge.dialects.skt.downstream import SktNetwork
 from bridge.ports.memory import line
-from bridge.tables import load
+from bridge.tables import load, profiles
 from bridge.trace import Trace
 
 __all__ = ["Module", "ReopeningPort"]
@@ -82,9 +82,12 @@ IDLE = {
 
 @asynccontextmanager
 async def network(profile=None, records=None, port=None):
+    """``profile`` None: nobody named one, and the module may be of any generation."""
     ours, theirs = line("module") if port is None else (port, port.lines[0])
     trace = Trace() if records is None else Trace(records.append, payload=True)
-    net = SktNetwork(ours, load("skt", profile) if isinstance(profile, str) else profile or load("skt", "s1-uart"), trace)
+    others = [load("skt", name) for name in profiles("skt") if name != "s1-uart"] if profile is None else []
+    table = load("skt", profile) if isinstance(profile, str) else profile or load("skt", "s1-uart")
+    net = SktNetwork(ours, table, trace, others=others)
     module = SktModule(theirs)
     async with trio.open_nursery() as nursery:
         await nursery.start(net.run)

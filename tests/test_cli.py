@@ -48,7 +48,7 @@ def test_help_names_every_kind_of_port_and_every_key(capsys, command):
     _, text, _ = run(capsys, command, "--help")
     for word in ("/dev/", "usb:", "pty:", "listen:", "unix:", "rfc2217://", "socket://", "'local'"):
         assert word in text
-    missing = {"ack"} if command == "run" else {"ack", *endpoint._MODULE}  # of ack there is only one yet
+    missing = set() if command == "run" else {"ack", *endpoint._MODULE}  # whose downstream has no keys
     for key in endpoint._CHOICES.keys() - missing:
         assert f"  {key}=" in text or f" {key}=" in text, key
 
@@ -59,14 +59,14 @@ def test_the_endpoints_and_keys_of_the_help_are_right():
     for text in shown:
         assert endpoint.parse(text, side="upstream" if text.startswith("esp") else "downstream").port
     keys = re.findall(r"^  (\w+=[\w.]+)", ENDPOINT + HOST, re.MULTILINE)
-    assert len(keys) == 11
+    assert len(keys) == 12
     for key in keys:
         assert endpoint.parse(f"esp-at@/dev/ttyUSB0,{key}", side="upstream").text
     keys = re.findall(r"^  (\w+=[\w.]+)", MODULE, re.MULTILINE)
-    assert len(keys) == 2
+    assert len(keys) == 3
     for key in keys:
         assert endpoint.parse(f"wip@/dev/ttyUSB0,{key}", side="downstream").text
-        with pytest.raises(endpoint.EndpointError, match="about the module"):
+        with pytest.raises(endpoint.EndpointError, match="put it on the downstream"):
             endpoint.parse(f"esp-at@/dev/ttyUSB0,{key}", side="upstream")
 
 

@@ -98,6 +98,7 @@ upstream = "esp-at:espat-2.3@/dev/x-none,baud=9600"
 downstream = "local"
 joined_at_start = false
 announce = false
+quirks = true
 ssid = "plant"
 password_file = "credential:wifi"
 reset_on = "!dsr"
@@ -114,6 +115,7 @@ refusal = [{ condition = "no-free-link", text = "busy p..." }]
     host = options.upstream.host
     assert host == HostSettings(
         announce=False,
+        quirks=True,
         joined_at_start=False,
         ssid="plant",
         password="hush",

@@ -26,6 +26,8 @@ from bridge.model import HostSettings, Wire
         ("a@rfc2217://h:1?x,logging=debug,baud=9600", {"dialect": "a", "port": "rfc2217://h:1?x,logging=debug", "baud": 9600}),
         ("local", {"dialect": "local"}),
         ("local,ack=module", {"dialect": "local"}),
+        ("local,ack=bridge", {"dialect": "local", "ack": "bridge"}),
+        ("wip@pty:m,ack=bridge", {"dialect": "wip", "port": "pty:m", "ack": "bridge"}),
     ],
 )
 def test_reads(text, want):
@@ -56,7 +58,7 @@ def test_reads(text, want):
         ("a@x,flow=rtsctx", "did you mean flow=rtscts"),
         ("a@x,parity=mark", "none or even or odd"),
         ("a@x,stop=1.5", "stop cannot be"),
-        ("a@x,ack=bridge", "not there yet"),
+        ("a@x,ack=host", "module or bridge"),
         ("a@pty:x,flow=rtscts", "a pty has no flow"),
         ("a@unix:x,parity=odd", "a socket file has no parity"),
         ("a@listen:127.0.0.1:5,dtr=drop", "a TCP listener has no dtr"),
@@ -89,6 +91,12 @@ def test_refuses(text, says):
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize("ack", ["module", "bridge"])
+def test_ack_stands_on_the_downstream_only(ack):
+    with pytest.raises(EndpointError, match="put it on the downstream"):
+        parse(f"esp-at@/dev/ttyUSB0,ack={ack}", side="upstream")
+
+
 def test_local_is_no_upstream():
     with pytest.raises(EndpointError, match="downstream"):
         parse("local", side="upstream")
@@ -107,6 +115,8 @@ def test_pty_path():
         (",joined=yes", {"joined_at_start": True}),
         (",joined=no,announce=no", {"announce": False}),
         (",announce=yes", {"announce": True}),
+        (",quirks=yes", {"quirks": True}),
+        (",quirks=no", {"quirks": False}),
         (",ssid=my net = old", {"ssid": "my net = old"}),
         (",ssid=" + "\u00e9" * 16, {"ssid": "\u00e9" * 16}),
         (",reset_on=dsr", {"reset_on": Wire.DSR, "reset_level": True}),
@@ -163,3 +173,10 @@ def test_where_it_listens():
     assert parse("a@/tmp/listen:x", side="upstream").listen_at is None
     assert parse("a@unix:/run/x:y,baud=9600", side="upstream").unix_path == "/run/x:y"
     assert parse("a@rfc2217://h:1,reset_on=dsr", side="upstream").host.reset_on is Wire.DSR
+
+
+def test_a_simulated_module_has_its_quirks_unless_the_text_says_otherwise():
+    usual = HostSettings(quirks=True)
+    assert parse("skt@pty:x", side="upstream", usual=usual).host.quirks
+    assert not parse("skt@pty:x,quirks=no", side="upstream", usual=usual).host.quirks
+    assert not parse("skt@pty:x", side="upstream").host.quirks

@@ -3,6 +3,7 @@ import random
 import socket
 import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -78,14 +79,11 @@ class Server:
                 self.connection, _ = self.listener.accept()
             except OSError:
                 return
-            self.manager = rfc2217.PortManager(self.line, self)
-            try:
+            with self.connection, suppress(OSError):
+                self.manager = rfc2217.PortManager(self.line, self)  # greets the client, which may be gone already
                 while data := self.connection.recv(1000):
                     self.heard += b"".join(self.manager.filter(data))
                     time.sleep(self.pause)
-            except OSError:
-                pass
-            self.connection.close()
 
     def say(self, data):
         self.write(b"".join(self.manager.escape(data)))

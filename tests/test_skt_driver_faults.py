@@ -540,6 +540,41 @@ async def test_payload_that_imitates_the_module_is_delivered_whole(payload, cut,
         assert net.state.generation == 0
 
 
+@pytest.mark.parametrize("payload", [b"", b"x", b"a\r\nb", b"+SKTCLIENT:con_id=9", b"+SKTREAD:OK,0,1:"], ids=repr)
+@pytest.mark.parametrize("size", [1, 3, 1000])
+async def test_a_urc_between_the_last_prints_of_a_read(payload, size, autojump_clock):
+    """An open that is over is told by another task of the module: before the CR LF that ends a payload, if it likes."""
+    async with network() as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        other = []
+
+        async def open_another():
+            other.append(await net.open_stream("192.0.2.1", 81))
+
+        nursery.start_soon(open_another)
+        await module.play((b"AT+SKTCLIENT=0,192.0.2.1,81\r\n", OPEN[1]))
+        await module.expect(READ)
+        text = b"+SKTREAD:OK,%d,1:" % len(payload) + payload + b"+SKTCLIENT:con_id=2\r\n" + b"\r\n"
+        for start in range(0, len(text), size):
+            await module.say(text[start : start + size])
+            await trio.sleep(0.001)
+        await trio.sleep(0.01)
+        assert (link.condition, other[0].condition) == (None, None)
+        assert link.take(100) == payload
+
+
+async def test_a_urc_that_fills_up_a_cut_payload_is_no_part_of_it(autojump_clock):
+    async with network() as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        await module.expect(READ)
+        await module.say(b"+SKTREAD:OK,5,1:abc\r\n+SKTSERVER:con_id=2\r\n\r\n")  # after a NUL nothing is printed
+        await trio.sleep(1)
+        assert link.condition is not None
+        assert link.take(100) == b""
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 11])
 async def test_every_answer_in_small_pieces(size, autojump_clock):
     class Slow(SktModule):

@@ -124,7 +124,7 @@ async def test_s2(autojump_clock):
             assert bytes(link.sent) == b"helloa,b"
             link.feed(EVERY)
             await trio.sleep(0.1)
-            assert host.got() == b"[$][SKT][DATA][3][256]:" + EVERY
+            assert host.got() == b"[$][SKT][DATA][3][256]:" + EVERY + b"\r\n"
             assert await host.ask(b"AT+SKTREAD=3,10") == error(1)
             assert await host.ask(b"AT+SKTSTATE") == (
                 b"link_id:3,client,tcp,src_address:10.0.0.2,src_port:50000,dst_address:192.0.2.1,dst_port:80,socket_fd:0\r\n" + OK
@@ -208,7 +208,7 @@ async def test_s2_servers(autojump_clock):
             assert [link.closed for link in links] == [False] * 9 + [True]  # the server lives on
             links[0].feed(b"hi")
             await trio.sleep(0.1)
-            assert host.got() == b"[$][SKT][DATA][1][2]:hi"
+            assert host.got() == b"[$][SKT][DATA][1][2]:hi\r\n"
             host.network.error["listen"] = NetworkError(Condition.PORT_IN_USE)
             await host.ask(b"AT+SKTDEL=4")
             assert await host.ask(b"AT+SKTSERVER=4,1,,5002,1") == error(2)
@@ -224,7 +224,7 @@ async def test_s2_udp(autojump_clock):
         server = host.network.datagrams[1]
         server.feed(EVERY, Endpoint("192.0.2.8", 7))
         await trio.sleep(0.1)
-        assert host.got() == b"[$][SKT][DATA][2][256][192.0.2.8][7]:" + EVERY
+        assert host.got() == b"[$][SKT][DATA][2][256][192.0.2.8][7]:" + EVERY + b"\r\n"
         assert await host.ask(b"AT+SKTSEND=2,2,192.0.2.9,8,hi") == OK
         assert await host.ask(b"AT+SKTSEND=2,2,,,hi") == error(1)
         assert await host.ask(b"AT+SKTSENDRAW=2,256,192.0.2.9,8") == b">>>\r\n"
@@ -285,7 +285,7 @@ async def test_raw_lines_of_others_wait(autojump_clock):
         await host.ask(b"AT+SKTSENDRAW=3,4")
         link.feed(b"from the peer")
         assert await host.say(b"ab", 1) == b""
-        assert await host.say(b"cd", 1) == OK + b"[$][SKT][DATA][3][13]:from the peer"
+        assert await host.say(b"cd", 1) == OK + b"[$][SKT][DATA][3][13]:from the peer\r\n"
 
 
 async def test_raw_that_fails_counts_to_the_end(autojump_clock):

@@ -104,7 +104,8 @@ TRAFFIC = {
 @pytest.mark.deadline(1000)
 @pytest.mark.parametrize("dtr", [False, True], ids=["escape", "dtr"])
 @pytest.mark.parametrize(
-    ("kind", "table"), [*((kind, TABLE) for kind in [*TRAFFIC, "all kinds"]), ("sends", REAL), ("all kinds", REAL)]
+    ("kind", "table"),
+    [*((kind, TABLE) for kind in [*TRAFFIC, "all kinds"]), *((kind, REAL) for kind in ("sends", "both", "all kinds"))],
 )
 async def test_five_links_with_steady_traffic_are_visited_in_turn(kind, table, dtr, autojump_clock):
     kinds = list(TRAFFIC)[:LINKS] if kind == "all kinds" else [kind] * LINKS

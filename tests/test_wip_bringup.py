@@ -113,6 +113,14 @@ async def test_answers_that_are_success(command, said, autojump_clock):
         await up(net, module, instead(UP, command, (command, said)))
 
 
+async def test_an_echo_that_stays_on_is_told_and_tried_again(autojump_clock):
+    """With it every command of ours would look like a reset of the modem."""
+    async with gsm() as (net, module, _):
+        await module.play(*FOUND, (b"ATE0\r", b"ATE0\r" + ERROR))
+        assert (await down(net)).cause is Condition.MODULE_ERROR
+        await up(net, module)
+
+
 async def test_either_registration_is_enough(autojump_clock):
     script = instead(UP, b"AT+CREG?\r", (b"AT+CREG?\r", b"\r\n+CREG: 0,2\r\n" + OK))
     async with gsm() as (net, module, _):

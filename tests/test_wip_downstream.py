@@ -265,12 +265,31 @@ async def test_a_lone_escape_in_payload_is_broken_by_a_pause(autojump_clock):
         await module.expect(b"++")
 
 
+async def test_an_ok_that_seems_early_because_the_drain_was_seen_late_is_the_modems(autojump_clock):
+    """A busy gateway learns late that its escape has left; the modem counts its guard from when it had."""
+    async with network() as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+
+        async def seen_late():
+            await trio.sleep(0.2)
+
+        net._port.drain = seen_late
+        nursery.start_soon(link.send_all, b"x")
+        await module.play(MAP, (b"x", b""))
+        await module.answer_escape()
+        await module.play(EMPTY)
+        assert link.condition is None
+        assert link.waiting() == 0
+
+
 async def test_two_links_take_turns(autojump_clock):
     async with network() as (net, module, nursery):
         await up(net, module)
         first = await opened(net, module, nursery)
         nursery.start_soon(lambda: module.play((b'AT+WIPCREATE=2,2,"192.0.2.2",80\r', b"\r\nOK\r\n\r\n+WIPREADY: 2,2\r\n")))
         second = await net.open_stream("192.0.2.2", 80)
+        await trio.testing.wait_all_tasks_blocked()  # the driver waits: it sees both sends
         nursery.start_soon(lambda: first.send_all(b"one"))
         nursery.start_soon(lambda: second.send_all(b"two"))
         await module.play(MAP, (b"one", b""))

@@ -132,6 +132,7 @@ async def proved(net, module, nursery):
     await module.by_dtr()
     await module.unheard_escape()
     await module.play(EMPTY)
+    await trio.testing.wait_all_tasks_blocked()  # the driver waits: what is asked for next, it sees all of it
     return first, second
 
 

@@ -218,6 +218,24 @@ async def test_fin_in_command_state_with_unread_bytes(order, autojump_clock):
         assert link.condition is Condition.PEER_CLOSED
 
 
+@pytest.mark.parametrize(("unread", "own"), [(b"last", SHUTDOWN), (b"last" + SHUTDOWN, SHUTDOWN), (b"last" + SHUTDOWN, b"")])
+@pytest.mark.parametrize("mode", [1, 2])
+async def test_a_close_told_before_the_rest_is_read_is_not_told_again(unread, own, mode, autojump_clock):
+    """The escape is answered with OK alone; what the modem said it held tells its own text from payload."""
+    data = b"\r\n+WIPDATA: 2,1,%d\r\n" % len(unread)
+    async with network(table(mode)) as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        await module.say(data + CLOSED)
+        await module.play((EMPTY[0], data + OK), mapping(mode))
+        await module.say(unread + own)
+        await escaped(module, OK)
+        await module.play(EMPTY, CLOSE)
+        assert await read(link, len(unread)) == unread
+        assert await link.receive_some() == b""
+        assert link.condition is Condition.PEER_CLOSED
+
+
 @pytest.mark.parametrize("mode", [1, 2])
 @pytest.mark.parametrize("answer", [CLOSED + OK, OK + CLOSED])
 @pytest.mark.parametrize("before", [b"bye", b"", SHUTDOWN, b"\r\n"])

@@ -177,6 +177,8 @@ async def test_secrets_never_reach_the_trace(autojump_clock):
         await host.ask(b'AT$+WIPBR=2,6,1,"s3cret"')
         await host.ask(b'AT+CMEE=1;+WIPBR=2,6,1,"s3cret')
         await host.ask(b'AT+WIPBR=2,6,1,"s3cret' + b"x" * 300)
+        await host.ask(b'AT+WIPCREATE=4,1,"ftp",21,"user","s3cret"')
+        await host.ask(b'AT+WIPCREATE=5,1,"http",80,"user","s3cret","Authorization","s3cret","X","s3cret"')
         shown = b"".join(r.data or b"" for r in host.records)
         assert b"s3" not in shown
         assert b"AT+WIPBR=2,6,1,***\r" in [r.data for r in host.records if r.lane is Lane.FROM_HOST]

@@ -31,6 +31,8 @@ Keys about the host, on the upstream only:
   joined=yes     the host was provisioned years ago and never joins: joined when
                  the bridge starts
   announce=no    do not say 'ready' when the bridge starts
+  quirks=yes     the old module's weaknesses, too, where its table has any
+                 (simulate has them; quirks=no is without)
   ssid=plant     the only network name that can be joined; without, any
   reset_on=dsr   the wire by which the host resets its module: dsr, cts, dcd, or
                  break; !dsr where it resets while that is not asserted
@@ -40,8 +42,11 @@ Keys about the host, on the upstream only:
 """
 
 MODULE = """\
-Keys about the module's network, on the downstream only (a password or a PIN
-comes from a file, by the configuration):
+Keys about the module, on the downstream only (a password or a PIN comes from a
+file, by the configuration):
   apn=internet   the access point of a packet network
   user=meter     the user name for it
+  ack=bridge     SEND OK means that the bridge has the bytes; ack=module, that
+                 the module took them.  Faster; what is lost after it ends the
+                 link (CLOSED) and is logged.  Also with local: local,ack=bridge
 """

@@ -98,6 +98,13 @@ class Jobs:
         self._want()
         return await job.result()
 
+    def post(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have a dialogue done that nobody waits for; dropped where too many wait."""
+        if len(self._waiting) < self._bound:
+            self._waiting.append(Job(work))
+            self.peak = max(self.peak, len(self._waiting))
+            self._want()
+
     async def run_next(self) -> None:
         """In the driver's task: the oldest one."""
         self._running = self._waiting.popleft()

@@ -17,12 +17,16 @@ class ModuleError(Exception):
 
 
 class ModuleLost(Exception):
-    """The state of the module is not known any more; only a bring-up helps."""
+    """The state of the module is not known any more; only a bring-up helps.
 
-    def __init__(self, condition: Condition, detail: str) -> None:
+    ``lasting``: not even that will, before a person has done what ``detail`` says (a SIM card, a PIN, a password).
+    """
+
+    def __init__(self, condition: Condition, detail: str, *, lasting: bool = False) -> None:
         super().__init__(condition, detail)
         self.condition = condition
         self.detail = detail
+        self.lasting = lasting
 
 
 class Wake:

@@ -106,7 +106,7 @@ class Host:
             self._news = trio.Event()
 
     def _step(self):
-        text = self._buffer.lstrip(b"\r\n")
+        text = self._buffer.lstrip(b"\r\n ")  # the prompt of older firmware has a space behind it
         if found := self._IPD.match(text):
             end = found.end() + int(found[2])
             if len(text) < end:
@@ -152,7 +152,7 @@ class Host:
     async def command(self, text, seconds=25.0):
         await self._stream.send_all(text.encode() + b"\r\n")
         final = await self.wait_for("OK", "ERROR", seconds=seconds)
-        assert final == "OK", f"{text}: {self.said[-4:]}"
+        assert final == "OK", f"{text}: {self.said[-12:]}"
 
     async def send(self, link, data, seconds=25.0):
         await self.command(f"AT+CIPSEND={link},{len(data)}")

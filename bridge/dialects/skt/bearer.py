@@ -47,6 +47,8 @@ class Bearer:
         now = trio.current_time()
         try:
             lines = await self._wire.ask("joined")
+            if _value(lines, b"IP") in _NONE and self.address is not None:
+                lines = await self._wire.ask("joined")  # a line may have been broken: no link is given up for one
         except ModuleError as error:
             log.debug("module: its bearer is not known", code=error.code)
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import structlog
 import trio
 
+from bridge.dialects.skt.raw import RawSends
 from bridge.dialects.skt.upkeep import Upkeep
 from bridge.dialects.skt.wire import Wire
 from bridge.driving.trouble import ModuleError, ModuleLost
@@ -17,15 +18,15 @@ from bridge.tables import Profile
 log = structlog.get_logger("bridge.skt")
 
 
-async def find(wire: Wire, profile: Profile) -> str:
+async def find(wire: Wire, profile: Profile, raw: RawSends, *, detect: bool) -> str:
     """The profile that the module speaks, once it answers.  Raises ModuleLost.
 
-    Its line buffer may hold text of a former life, and it may still be starting.
+    Its line buffer may hold text of a former life, and it may still be starting.  ``detect``: it is asked which
+    generation it is; without, it is what ``profile`` says.
     """
     log.info("module: looking for it")
-    detect = bool(profile.value["detect"].value)
     if str(profile.value["sending"].value) == "raw":
-        await wire.leave_raw()  # before anything else: in raw mode a command would go to a peer
+        await raw.leave()  # before anything else: in raw mode a command would go to a peer
     end = trio.current_time() + profile.seconds("find")
     while True:
         await wire.clean_line()
@@ -41,7 +42,7 @@ async def find(wire: Wire, profile: Profile) -> str:
             wire.finals.probing = False
             wire.doubt = ""
         if trio.current_time() >= end:
-            raise ModuleLost(Condition.MODULE_MUTE, "no answer to AT+TEST; check cable, speed and power")
+            raise ModuleLost(Condition.MODULE_MUTE, "no answer to AT+TEST; check cable, speed, power and profile")
 
 
 async def _generation(wire: Wire, profile: Profile) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 import structlog
 import trio
 
-from bridge import tables
 from bridge.dialects.skt.datagrams import SktDatagramLink
 from bridge.dialects.skt.driver import Driver, OtherGenerationError
 from bridge.dialects.skt.links import SktLink
@@ -30,12 +29,17 @@ T = TypeVar("T")
 
 
 class SktNetwork(Network):
-    """Drives a module of the SKT family on ``port``."""
+    """Drives a module of the SKT family on ``port``.
+
+    ``others``: the profiles that it may turn out to have, where nobody has said which; it is asked at its first bring-up.
+    """
 
     shutdown_grace = 2.0  # seconds: what is open is closed, id by id
+    finds_profile = True
 
-    def __init__(self, port: Port, profile: Profile, trace: Trace) -> None:
+    def __init__(self, port: Port, profile: Profile, trace: Trace, *, others: Sequence[Profile] = ()) -> None:
         self._port = port
+        self._others = {other.profile: other for other in others}
         self._trace = trace
         self._box = StateBox()
         self.counters: Counter[str] = Counter()
@@ -43,7 +47,8 @@ class SktNetwork(Network):
 
     def _use(self, profile: Profile) -> None:
         self._profile = profile
-        self._driver = Driver(self._port, profile, self._trace, self.counters, self._box)
+        detect = bool(self._others)
+        self._driver = Driver(self._port, profile, self._trace, self.counters, self._box, detect=detect)
         self._questions = Questions(self._driver)
 
     @property
@@ -142,7 +147,9 @@ class SktNetwork(Network):
                     except OtherGenerationError as other:
                         log.warning("module: another generation", profile=other.name, instead_of=self._profile.profile)
                         self._trace.note("generation", f"{other.name} instead of {self._profile.profile}")
-                        self._use(tables.load(self._profile.dialect, other.name))
+                        found = self._others[other.name]
+                        self._others = {}  # found: it is not asked again
+                        self._use(found)
             except PortLost:
                 if not lost:
                     fail()

@@ -35,7 +35,7 @@ log = structlog.get_logger("bridge.skt")
 
 
 class OtherGenerationError(Exception):
-    """The module speaks another profile than the table's default; ``name`` is that one."""
+    """The module speaks another profile than it was taken for; ``name`` is that one."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -45,8 +45,11 @@ class OtherGenerationError(Exception):
 class Driver:
     """Everything that one profile's module needs."""
 
-    def __init__(self, port: Port, profile: Profile, trace: Trace, counters: Counter[str], box: StateBox) -> None:
+    def __init__(
+        self, port: Port, profile: Profile, trace: Trace, counters: Counter[str], box: StateBox, *, detect: bool
+    ) -> None:
         self.profile = profile
+        self._detect = detect
         self.counters = counters
         self._trace = trace
         self._box = box
@@ -95,8 +98,8 @@ class Driver:
         try:
             self._box.change(Phase.STARTING)
             self.wire.start_over()
-            name = await find(self.wire, self.profile)
-            if name != self.profile.profile and not self._ever_up:
+            name = await find(self.wire, self.profile, self.traffic.raw, detect=self._detect and not self._ever_up)
+            if name != self.profile.profile:
                 raise OtherGenerationError(name)
             await set_up(self.wire, self.profile, self._upkeep)
             self.wire.up = True

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from bridge.command_log import CommandEvent, Part
 from bridge.dialects.skt import (
     module_basic,
     module_call,
@@ -95,37 +96,43 @@ class Runner:
         self._resets += 1
         self._running.cancel()
 
-    async def run(self, call: Call, heard: Heard) -> Raw | None:
+    async def run(self, call: Call, heard: Heard, event: CommandEvent) -> Raw | None:
         """One command through its row, to its one final result.  With a raw payload its result is still to come."""
         resets = self._resets
         outcome: Outcome | None = None
         refused: Refused | None = None
         with trio.CancelScope() as self._running:
             try:
-                outcome = await self._run(call, heard)
+                outcome = await self._run(call, heard, event)
             except Refused as problem:
                 refused = problem
         if resets != self._resets or (outcome is None and refused is None):
             return None  # reset while it ran: nobody answers
         if outcome is not None and outcome.raw is not None:
             return outcome.raw
-        await self.answer(call.name, outcome, refused)
+        await self.answer(call.name, outcome, refused, event)
         return None
 
-    async def answer(self, name: str, outcome: Outcome | None, refused: Refused | None) -> None:
+    async def answer(self, name: str, outcome: Outcome | None, refused: Refused | None, event: CommandEvent) -> None:
         """The one final result, with what stands before it."""
         prints: list[bytes] = []
         shown: bytes | None = None
+        final = b""
         if refused is not None:
+            event.refused(refused.condition, refused.about)
             self._counters["commands-refused"] += 1
             self._trace.note("refused", f"{name}: {refused}")
-            prints = [self._words.error(name, refused)]
+            prints = [final := self._words.error(name, refused)]
             if name.startswith("WL") and self._words.number(name, refused) in _HELPED and self._module.quirk("quirk_help"):
                 prints.append(self._words.say("module_help", command=name))
         elif outcome is not None:
             prints, shown = outcome.prints, outcome.shown
             if outcome.ok:
                 prints = [*prints, self._words.ok(name, outcome.id)]
+            # The head of a payload that no OK follows; never the payload.
+            final = b"".join(prints if shown is None else prints[-1:] if outcome.ok else prints[:1])
+        event.said(sum(map(len, prints)) - len(final))
+        event.end(final)
         if not self._module.quirk("quirk_split"):
             prints = [b"".join(prints)]
         for number, text in enumerate(prints, 1):
@@ -133,7 +140,7 @@ class Runner:
                 outcome.then()  # nothing can be written between this and the result
             await self._writer.answer(text, shown=None if shown is None else b"%d bytes" % len(text))
 
-    async def _run(self, call: Call, heard: Heard) -> Outcome:
+    async def _run(self, call: Call, heard: Heard, event: CommandEvent) -> Outcome:
         row = self._profile.command[call.name]
         if row.disposition == "refused":
             raise Refused(Condition.NOT_SUPPORTED, "command", row.why)
@@ -142,7 +149,8 @@ class Runner:
         request = self._request(call, heard)
         if not row.hook:
             return Outcome()
-        with trio.move_on_after(row.final if row.final is not None else math.inf):
+        part = Part.MODULE if row.disposition == "translated" else Part.OWN
+        with trio.move_on_after(row.final if row.final is not None else math.inf), event.waiting(part):
             try:
                 return await HOOKS[row.hook](self._module, request)
             except Refused:

@@ -60,13 +60,13 @@ def _node(module: Module, con_id: str) -> Node:
     if node is None or not node.opened:
         module.counters["unknown-ids"] += 1
         raise Refused(Condition.WRONG_STATE, "id", f"no {con_id}")
-    if node.listens:
-        raise Refused(Condition.NOT_SUPPORTED, "server", "its seeds have the peers")
     return node
 
 
 def _target(node: Node, fields: Sequence[str]) -> Endpoint | None:
-    """Where a UDP server's datagram goes; everybody else has a peer."""
+    """Where a UDP server's datagram goes; everybody else has a peer.  Raises Refused."""
+    if node.listens:
+        raise Refused(Condition.NOT_SUPPORTED, "server", "its seeds have the peers")
     if not node.named:
         return None
     if len(fields) != 2:

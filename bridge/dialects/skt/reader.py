@@ -9,6 +9,7 @@ nobody (a peer chose those bytes), and everything is discarded until `resume`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bridge.model import Endpoint
@@ -77,8 +78,9 @@ class Heads:
 class Reader:
     """Feed bytes, take events until there is none."""
 
-    def __init__(self, heads: Heads, *, tail: bool, print_most: int) -> None:
+    def __init__(self, heads: Heads, *, tail: bool, print_most: int, urcs: Sequence[str] = ()) -> None:
         self._heads = heads
+        self._urcs = [(text.partition("{")[0].encode("ascii"), Pattern(text)) for text in urcs]
         self._tail = len(CRLF) if tail else 0
         self._print_most = print_most  # bytes; a longer payload is not printed at all; 0: it is
         self._buffer = bytearray()
@@ -170,16 +172,35 @@ class Reader:
             after = bytes(self._buffer[len(CRLF) :]).lstrip(CRLF)
             if len(after) >= len(self._heads.prefix) and after.startswith(b"+SKT"):
                 return self._lose(doubt=False)
-        end = length + self._tail
+        # Another task of the module may print between head, payload and end.  Of nothing, nothing can be lost, so its
+        # end is not waited for: it is an empty line.
+        end = length + (self._tail if length else 0)
         if len(self._buffer) < end:
             return None
-        if self._tail and self._buffer[length:end] != CRLF:
-            return self._lose(doubt=True, cut=True)
+        if self._buffer[length:end] not in (CRLF, b""):
+            between = self._urc_at(length)
+            if between is None:
+                return None
+            if not between:
+                return self._lose(doubt=True, cut=True)
+            end = length
         data = bytes(self._buffer[:length])
         del self._buffer[:end]
         fields, self._fields = self._fields, None
         source = Endpoint(str(fields["host"]), int(fields["port"])) if fields.get("host") else None
         return Data(int(fields["id"]), data, source)
+
+    def _urc_at(self, length: int) -> bool | None:
+        """Whether a URC stands where the end of the payload should be; None: it may become one.
+
+        Not behind a CR LF: there text of the module's may have filled up a payload that it did not print whole.
+        """
+        line, end, _ = bytes(self._buffer[length:]).partition(CRLF)
+        if self._buffer[:length].endswith(CRLF) or len(line) > LINE_MOST:
+            return False
+        if end:
+            return any(pattern.match(line) is not None for _, pattern in self._urcs)
+        return None if any(line.startswith(head[: len(line)]) for head, _ in self._urcs) else False
 
     def _dropped(self) -> bool:
         return self._fields is not None and 0 < self._print_most < int(self._fields["length"])

@@ -15,6 +15,7 @@ from bridge.dialects.skt.finals import GARBLED, SILENT
 from bridge.dialects.skt.held import Registry
 from bridge.dialects.skt.links import SktLink
 from bridge.dialects.skt.payload import CR, Alphabet
+from bridge.dialects.skt.raw import RawSends
 from bridge.dialects.skt.reader import Data, Loss
 from bridge.dialects.skt.wire import Wire
 from bridge.driving.trouble import ModuleError
@@ -34,6 +35,7 @@ class Traffic:
         self, wire: Wire, profile: Profile, trace: Trace, counters: Counter[str], *, registry: Registry, alphabet: Alphabet
     ) -> None:
         self._wire = wire
+        self.raw = RawSends(wire, profile, trace)
         self._profile = profile
         self._trace = trace
         self._counters = counters
@@ -41,6 +43,7 @@ class Traffic:
         self._alphabet = alphabet
         self._sending = str(profile.value["sending"].value)  # line, counted or raw
         self._turn: deque[Asked] = deque()
+        self._chunk = profile.number("chunk")
         self._sizes = [int(size) for size in profile.words("read_sizes").split()]
         self._stash: dict[int, list[Data]] = {}  # what came for ids that the module has not told of yet
         self._spoiled: set[int] = set()  # ids of which more came than is kept
@@ -83,10 +86,6 @@ class Traffic:
             return asked.draining is None and sending is not None and bool(sending.ready(self._chunk))
         return isinstance(asked, SktDatagramLink) and asked.current is not None and not asked.current.touched
 
-    @property
-    def _chunk(self) -> int:
-        return self._profile.number("chunk")
-
     async def visit(self, asked: Asked) -> None:
         """One chunk out, and one question where it is due.  Raises ModuleLost."""
         sending = self._outgoing(asked)
@@ -122,7 +121,7 @@ class Traffic:
         """One command with payload.  Raises ModuleError, ModuleLost."""
         arguments = {"size": len(data), "id": asked.id, "target": _named(target)}
         if self._sending == "raw":
-            await self._wire.send_raw("send", data, **arguments)
+            await self.raw.send("send", data, **arguments)
         else:
             text = self._alphabet.escape(data) if self._sending == "line" else data
             await self._wire.command("send", text, **arguments)
@@ -134,7 +133,7 @@ class Traffic:
         waiting = sending.ready(self._chunk)
         if self._sending == "line":
             room = self._alphabet.room(len(self._head(self._chunk, link.id, None)))
-            count = self._alphabet.chunk(waiting[: self._chunk], room)
+            count = self._alphabet.chunk(waiting[: self._chunk], min(room, self._chunk))
         else:
             count = min(len(waiting), self._chunk)
         first = not sending.touched
@@ -144,6 +143,9 @@ class Traffic:
         except ModuleError as error:
             condition = self._failed(link, error, "send")
             untouched = first and condition in _HARMLESS
+            if condition in _HARMLESS and self._shorter(waiting[:count]):
+                sending.touched = not first
+                return  # it is said again in smaller pieces: the module took nothing of it
             if waiting[count - 1] == CR and condition is Condition.BAD_ARGUMENT and self._sending == "line":
                 # The text was shorter than its count: the CR ended the line, and nothing was sent.
                 self._trace.note("line-ends", "this module's console ends a line at a CR: none is sent any more")
@@ -159,6 +161,17 @@ class Traffic:
             return
         sending.took(count)
         link.sent(trio.current_time())
+
+    def _shorter(self, piece: bytes) -> bool:
+        """Whether a refused piece may have been too long: the oldest build keeps less of a line, and says error 1."""
+        if self._sending != "line":
+            return False
+        shorter = self._profile.number("chunk_careful")
+        if len(self._alphabet.escape(piece)) <= shorter or self._chunk <= shorter:
+            return False
+        self._trace.note("chunk", f"{shorter} bytes a line from now on, instead of {self._chunk}")
+        self._chunk = shorter
+        return True
 
     async def _send_datagram(self, link: SktDatagramLink) -> None:
         post = link.current

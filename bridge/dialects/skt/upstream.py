@@ -14,7 +14,9 @@ from typing import cast
 
 import trio
 
+from bridge.command_log import CommandEvent, CommandLog, Part
 from bridge.dialects.skt import module_call, module_station, module_through
+from bridge.dialects.skt.module_call import Call
 from bridge.dialects.skt.module_console import Console, Editor, Heard, Manner, Order
 from bridge.dialects.skt.module_reply import Outcome, Raw, Refused
 from bridge.dialects.skt.module_runner import Runner
@@ -27,6 +29,7 @@ from bridge.ports.pty import PortError
 from bridge.session import HostWriter, Upstream
 from bridge.tables import Profile
 from bridge.trace import Lane, Trace
+from bridge.wire.grammar import Form
 
 DEFAULTS = HostSettings()
 
@@ -46,6 +49,7 @@ class SktUpstream(Upstream):
         self._trace = trace
         self._settings = settings
         self._writer = HostWriter(port, trace, self.counters)
+        self._log = CommandLog(trace, port)
         self._module = Module(network, profile, self._writer, trace, counters=self.counters, settings=settings)
         self._module.reboot = self.reset
         self._words = self._module.words
@@ -114,6 +118,7 @@ class SktUpstream(Upstream):
         """Everything is forgotten at once, and nothing is heard while it boots.  What was answered is still said."""
         self._boots += 1
         self._booting = True
+        self._log.abandon("reset")
         self._runner.reset()
         self._console.reset()
         self._writer.void(answers=False)
@@ -197,18 +202,33 @@ class SktUpstream(Upstream):
             self._trace.payload(Lane.FROM_HOST, heard.line, "garbage")
         if heard.too_long:
             self.counters["lines-too-long"] += 1
+        event = self._event(text, call, heard)
         if call is None or row is None:
             self.counters["commands-unknown"] += 1
             self._trace.note("refused", f"{call.name if call else 'no command'}: unknown, and nothing is said of it")
             said = self._words.say("module_unknown", line="{line}").replace(b"{line}", text.encode("latin-1"))
             self._writer.post(said, shown=b"..." if said else None, rule="unknown")
+            if event is not None:
+                event.refused(Condition.NOT_SUPPORTED, "unknown")
+                event.said(len(said))
+                event.end(b"")
             return rest
-        rest, raw = await self._deaf(rest, lambda: self._runner.run(call, heard))
+        assert event is not None
+        rest, raw = await self._deaf(rest, lambda: self._runner.run(call, heard, event))
         if raw is not None:
-            rest = await self._raw(call.name, raw, rest)
+            rest = await self._raw(call.name, raw, rest, event)
         if trailer := self._words.say("module_trailer"):  # it is the sign that the next line is heard
             await self._writer.answer(trailer, rule="prompt")
         return rest
+
+    def _event(self, text: str, call: Call | None, heard: Heard) -> CommandEvent | None:
+        """The log's event of a command; what is none of them in any way has none."""
+        if call is None and not text.startswith("AT"):
+            return None
+        name, form = ("AT", Form.EXECUTE) if call is None else (call.name, Form.EXECUTE if call.text is None else Form.SET)
+        row = self._profile.command.get(name)
+        size = len(text) + len(heard.payload or b"") + len("\r\n")
+        return self._log.begin(name, str(form), row.disposition if row else "refused", size)
 
     async def _deaf(self, rest: bytes, work: Callable[[], Awaitable[Raw | None]]) -> tuple[bytes, Raw | None]:
         """Run a line.  A faithful module hears nothing meanwhile, and a little longer."""
@@ -239,8 +259,9 @@ class SktUpstream(Upstream):
         line = self._console.give_up().decode("latin-1")
         self.counters["payload-given-up"] += 1
         call = module_call.call(line, space=self._module.switch("module_space"))
-        if call is not None:
-            await self._runner.answer(call.name, None, Refused(Condition.BAD_ARGUMENT, "count", "the payload stopped coming"))
+        if call is not None and (event := self._event(line, call, Heard(b"", None, None, too_long=False, rest=b""))) is not None:
+            refused = Refused(Condition.BAD_ARGUMENT, "count", "the payload stopped coming")
+            await self._runner.answer(call.name, None, refused, event)
 
     async def _behind_end(self, early: bytes) -> bytes:
         """What comes before the prompt, without a line feed that still ends the command."""
@@ -251,31 +272,37 @@ class SktUpstream(Upstream):
         self._console.reset()
         return early
 
-    async def _raw(self, name: str, raw: Raw, early: bytes) -> bytes:
+    async def _raw(self, name: str, raw: Raw, early: bytes, event: CommandEvent) -> bytes:
         """The prompt and the counted bytes behind it; returns what is typed again."""
         boots = self._boots
         gate = None if self._module.quirk("quirk_split") else self._writer.shut()
         try:
             early = await self._behind_end(early)
             payload = RawPayload(raw)
-            await self._writer.answer(self._words.say("module_prompt"), rule="prompt")
+            prompt = self._words.say("module_prompt")
+            event.said(len(prompt))
+            await self._writer.answer(prompt, rule="prompt")
             rest = payload.hear(early)
+            event.heard(len(early) - len(rest))
             while payload.missing and boots == self._boots:
-                await payload.pass_on(self._module)
+                with event.waiting(Part.MODULE):
+                    await payload.pass_on(self._module)
                 patience = self._profile.seconds("module_raw_abort") if payload.marked else self._settings.payload
                 data = b""
-                with trio.move_on_after(math.inf if patience is None else patience):
+                with trio.move_on_after(math.inf if patience is None else patience), event.waiting(Part.WIRE):
                     data = await self._receive()
                 if data:
                     self._trace.payload(Lane.FROM_HOST, data, "raw")
                     rest = payload.hear(data)
+                    event.heard(len(data) - len(rest))
                 else:
                     self.counters["payload-given-up"] += 1
                     payload.give_up()
             if boots != self._boots:
                 return b""
-            await payload.pass_on(self._module)
-            await self._runner.answer(name, Outcome(), payload.refused)
+            with event.waiting(Part.MODULE):
+                await payload.pass_on(self._module)
+            await self._runner.answer(name, Outcome(), payload.refused, event)
             return rest
         finally:
             if gate is not None:

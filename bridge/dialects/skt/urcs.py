@@ -128,10 +128,10 @@ class Urcs:
             self._wire.trouble = ModuleLost(Condition.MODULE_RESET, "the module said that it has started")
 
     def _high_water(self, fields: Fields) -> None:
-        self._wire.watermark(high=True)
+        self._wire.high_water = True
 
     def _low_water(self, fields: Fields) -> None:
-        self._wire.watermark(high=False)
+        self._wire.high_water = False
 
     def _bearer(self, fields: Fields) -> None:
         self.look_at_bearer = True

@@ -23,7 +23,7 @@ from bridge.trace import Lane, Trace
 from bridge.wire.patterns import Pattern
 
 _COMMAND = re.compile(r"AT\+([A-Z]+)")
-_BLOCK = 1024  # raw bytes between two looks at what the module says about its watermark
+_LATE = 0.05  # seconds: a timer is not so late where this process gets its turn
 _SHOWN_KEYS = {b"IP", b"GW", b"msk", b"MAC", b"SSID"}  # of WLSTATE's lines; its others may be the password
 
 OnUrc = Callable[[str, dict[str, int | str]], None]
@@ -57,7 +57,8 @@ class Wire:
         profile = self._profile
         heads = Heads(profile.words("data_head"), profile.words("data_head_from"))
         tail, most = bool(profile.value["data_tail"].value), profile.number("print_most")
-        self.reader = Reader(heads, tail=tail, print_most=most)
+        urcs = [urc.pattern for urc in profile.urc.values()]
+        self.reader = Reader(heads, tail=tail, print_most=most, urcs=urcs)
         self._pending = ""  # the command whose answer is awaited
         self._template = ""
         self._line = b""
@@ -65,8 +66,8 @@ class Wire:
         self._data: Data | None = None  # of an awaited SKTREAD
         self._reading = 0  # the id that it reads
         self._final: int | None = None
-        self._prompted = False
-        self._high_water = False
+        self.prompted = False  # it waits for raw bytes
+        self.high_water = False  # it said that it is nearly full
         self._ready_at = 0.0  # the guard after the last answer ends
         self._heard = 0.0  # when the last byte came
         self._trailing = False  # the log port's prompt is still to come
@@ -106,7 +107,7 @@ class Wire:
             self._take_data(event)
         elif isinstance(event, Prompt):
             self._trace.line(Lane.FROM_MODULE, b">>>", self._template)
-            self._prompted = True
+            self.prompted = True
         else:
             self._take_loss(event)
 
@@ -173,12 +174,12 @@ class Wire:
     async def command(self, template: str, payload: bytes = b"", /, **arguments: object) -> list[bytes]:
         """One command and its answer's information lines.  Raises ModuleError, ModuleLost (reset, blocked)."""
         limit = self._profile.template[template].limit
-        await self._begin(template, payload, arguments)
+        await self.begin(template, payload, arguments)
         try:
-            await self._until(self._over, limit)
-            return self._end(limit)
+            await self.until(self.over, limit)
+            return self.end(limit)
         finally:
-            self._pending = self._template = ""
+            self.leave()
 
     async def ask(self, template: str, /, **arguments: object) -> list[bytes]:
         """A question that may be asked twice: the first command after a long one is often lost."""
@@ -197,11 +198,11 @@ class Wire:
         """What waits for an id, at most ``size`` bytes.  Raises ModuleError; GARBLED: the payload is lost."""
         limit = self._profile.template["read"].limit
         self._reading = number
-        await self._begin("read", b"", {"id": number, "size": size})
+        await self.begin("read", b"", {"id": number, "size": size})
         try:
-            await self._until(self._over, limit)
+            await self.until(self.over, limit)
             try:
-                self._end(limit)
+                self.end(limit)
             except ModuleError as error:
                 if self._data is None:
                     raise
@@ -212,50 +213,12 @@ class Wire:
                 raise ModuleError(REFUSED, "SKTREAD")
             return self._data
         finally:
-            self._pending = self._template = ""
+            self.leave()
 
-    async def send_raw(self, template: str, payload: bytes, /, **arguments: object) -> None:
-        """A command that prompts for so many raw bytes.  Raises ModuleError, ModuleLost."""
-        limit = self._profile.template[template].limit
-        self._prompted = self._high_water = False
-        self.reader.prompting = True
-        await self._begin(template, b"", arguments)
-        try:
-            if not await self._until(lambda: self._prompted or self._over(), limit) or self._over():
-                self._end(limit)
-                raise ModuleError(REFUSED, template)
-            for start in range(0, len(payload), _BLOCK):
-                block = payload[start : start + _BLOCK]
-                await self._until(lambda: not self._high_water, self._profile.seconds("watermark"))
-                if self._over():
-                    self._end(limit)
-                    raise ModuleError(REFUSED, template)
-                self._trace.payload(Lane.TO_MODULE, block, template)
-                await self._write(block)
-            await self._until(self._over, limit)
-            self._end(limit)
-        except ModuleError as error:
-            if error.code in {SILENT, GARBLED, REFUSED}:
-                await self.leave_raw()
-                await self.clean_line()
-            raise
-        finally:
-            self.reader.prompting = False
-            self._pending = self._template = ""
+    # --- parts of a dialogue, for those that have a course of their own (`raw`) ---
 
-    def watermark(self, *, high: bool) -> None:
-        """The module said how full it is."""
-        self._high_water = high
-
-    async def leave_raw(self) -> None:
-        """Three lone ``<`` end a raw mode that waits for bytes; in command state they are a line of no meaning."""
-        for _ in range(3):
-            await trio.sleep(self._profile.seconds("abort_gap"))
-            self._trace.line(Lane.TO_MODULE, b"<", "leave-raw")
-            await self._write(b"<")
-        await trio.sleep(self._profile.seconds("abort_gap"))
-
-    async def _begin(self, template: str, payload: bytes, arguments: dict[str, object]) -> None:
+    async def begin(self, template: str, payload: bytes, arguments: dict[str, object]) -> None:
+        """Say a command, once the guard is over.  Raises ModuleLost."""
         row = self._profile.template[template]
         await self.guard()
         self.check()
@@ -272,9 +235,10 @@ class Wire:
         self._trace.line(Lane.TO_MODULE, shown + (b"..." if payload else b"") + b"\r\n", template)
         if payload:
             self._trace.payload(Lane.TO_MODULE, payload, template)
-        await self._write(text + payload + b"\r\n")
+        await self.write(text + payload + b"\r\n")
 
-    def _end(self, limit: float) -> list[bytes]:
+    def end(self, limit: float) -> list[bytes]:
+        """What became of it, ``limit`` seconds having been waited at most.  Raises ModuleError, ModuleLost."""
         during = self._pending
         self._ready_at = trio.current_time() + self._profile.seconds("guard")
         self.reader.expect_echo(b"")
@@ -287,13 +251,18 @@ class Wire:
             raise ModuleError(self._final, during)
         return self._info
 
-    def _over(self) -> bool:
+    def leave(self) -> None:
+        """The dialogue is done with; what comes now is nobody's answer."""
+        self._pending = self._template = ""
+
+    def over(self) -> bool:
+        """Whether its final result is there."""
         return self._final is not None
 
     async def guard(self) -> None:
         """Until the module hears again: its guard is over, and on the log port its prompt is there."""
         if self._trailing:
-            await self._until(lambda: not self._trailing, self._profile.seconds("prompt_wait"))
+            await self.until(lambda: not self._trailing, self._profile.seconds("prompt_wait"))
             self._trailing = False
         await trio.sleep_until(self._ready_at)
 
@@ -306,7 +275,7 @@ class Wire:
     async def clean_line(self) -> None:
         """End whatever stands in the module's line buffer."""
         self._trace.line(Lane.TO_MODULE, b"\r\n", "clean")
-        await self._write(b"\r\n")
+        await self.write(b"\r\n")
         await trio.sleep(self._profile.seconds("guard"))
 
     async def quiet(self, seconds: float, most: float) -> bool:
@@ -320,8 +289,14 @@ class Wire:
         return True
 
     def look(self) -> None:
-        """Give up a payload whose bytes do not come any more."""
+        """Give up a payload whose bytes do not come any more.
+
+        Who looks late was not scheduled, and what came meanwhile may have yet to be read: it looks again.
+        """
         if self.reader.in_payload and self.look_in <= 0:
+            if (now := trio.current_time()) - self._heard > self._profile.seconds("payload_idle") + _LATE:
+                self._heard = now
+                return
             loss = self.reader.silent()
             if loss is not None:
                 self._take(loss)
@@ -335,7 +310,8 @@ class Wire:
             return float("inf")
         return max(0.0, self._heard + self._profile.seconds("payload_idle") - trio.current_time())
 
-    async def _until(self, done: Callable[[], bool], limit: float) -> bool:
+    async def until(self, done: Callable[[], bool], limit: float) -> bool:
+        """Wait for it; False: not within so many seconds, or the module was reset."""
         end = trio.current_time() + limit
         while not done():
             left = end - trio.current_time()
@@ -345,7 +321,8 @@ class Wire:
             self.look()
         return True
 
-    async def _write(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
+        """Raises ModuleLost where the module takes no bytes, and PortLost."""
         with trio.move_on_after(self._profile.seconds("write")) as limit:
             await self._port.send(data)
         if limit.cancelled_caught:

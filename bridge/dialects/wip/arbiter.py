@@ -21,7 +21,7 @@ So with k open sockets each that has work is visited within k turns, a turn bein
     mapping + batch x 10 / baud + idle_out + the guards and the escape (or DTR)
 
 and the commands that come between.  (A host that writes its send more slowly than the line takes it makes that ``visit``
-seconds in the place of the batch.)  `ModemLost` ends the loop.
+seconds in the place of the batch.)  `ModuleLost` ends the loop.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from collections.abc import Iterable
 
 import trio
 
-from bridge.dialects.wip.jobs import Jobs
 from bridge.dialects.wip.modem import Modem
 from bridge.dialects.wip.registry import Registry
 from bridge.dialects.wip.sockets import Key, Socket
-from bridge.dialects.wip.trouble import ModemError, ModemLost
 from bridge.dialects.wip.visits import Visitor
+from bridge.driving.jobs import Jobs
+from bridge.driving.trouble import ModuleError, ModuleLost
 from bridge.model import Condition
 from bridge.tables import Profile
 from bridge.trace import Trace
@@ -64,7 +64,7 @@ class Arbiter:
         self._dwelt = False  # since the last visit
         self._no_list = False  # this modem refused the list of what waits: it is asked socket by socket
         self.jobs = Jobs(profile.number("jobs"), modem.wake.set)
-        self.trouble: ModemLost | None = None  # a URC said the modem or its bearer is gone
+        self.trouble: ModuleLost | None = None  # a URC said the modem or its bearer is gone
         self.doubt = False  # something arrived that no exchange explains
 
     @property
@@ -81,7 +81,7 @@ class Arbiter:
         self._commands, self._dwelt, self._polled_at = 0, False, trio.current_time()
 
     async def run(self) -> None:
-        """Serve for ever.  Raises ModemLost, PortLost."""
+        """Serve for ever.  Raises ModuleLost, PortLost."""
         while True:
             self.check()
             if self.doubt:
@@ -117,7 +117,7 @@ class Arbiter:
         return late or any(socket.unpolled for socket in live)
 
     def check(self) -> None:
-        """Raises ModemLost where a URC said that the modem or its bearer is gone."""
+        """Raises ModuleLost where a URC said that the modem or its bearer is gone."""
         if self.trouble is not None:
             trouble, self.trouble = self.trouble, None
             raise trouble
@@ -131,10 +131,10 @@ class Arbiter:
         self.doubt = False
         self._trace.note("unknown-state", "a result nobody asked for")
         if not await self._modem.unknown():
-            raise ModemLost(Condition.MODULE_MUTE, "no command state after an unexplained result")
+            raise ModuleLost(Condition.MODULE_MUTE, "no command state after an unexplained result")
         if self._modem.discarded:
             # It was mapped, and what a peer of ours sent meanwhile is gone: never silently.
-            raise ModemLost(Condition.MODULE_ERROR, f"{self._modem.discarded} bytes came while its state was unknown")
+            raise ModuleLost(Condition.MODULE_ERROR, f"{self._modem.discarded} bytes came while its state was unknown")
         await self._poll()
 
     def _to_close(self) -> Socket | None:
@@ -159,7 +159,7 @@ class Arbiter:
 
         try:
             await self._modem.command("close", free, protocol=socket.protocol, index=socket.index)
-        except ModemError as error:
+        except ModuleError as error:
             if self._profile.condition_of(error.code, "WIPCLOSE") is Condition.WRONG_STATE:
                 free()
                 return
@@ -167,7 +167,7 @@ class Arbiter:
             self._refused[socket.key] = tries, trio.current_time() + self._profile.seconds("retry")
             self._trace.note("close-refused", f"{socket.protocol},{socket.index}: {error.code}")
             if tries >= CLOSE_TRIES:
-                raise ModemLost(Condition.MODULE_ERROR, f"{socket.protocol},{socket.index} cannot be closed") from None
+                raise ModuleLost(Condition.MODULE_ERROR, f"{socket.protocol},{socket.index} cannot be closed") from None
 
     async def _poll(self) -> None:
         """Ask what waits where; a modem without the list is asked for each socket."""
@@ -191,7 +191,7 @@ class Arbiter:
             socket.forget_announced()  # before the answer, which is read as URCs
         try:
             await self._modem.command("pending")
-        except ModemError as error:
+        except ModuleError as error:
             self._trace.note("poll-refused", str(error.code))
             self._no_list = True
             for socket, count in kept:
@@ -205,7 +205,7 @@ class Arbiter:
         pattern = Pattern(self._profile.words("option"))
         try:
             answers = await self._modem.command("option", protocol=socket.protocol, index=socket.index, option=UNREAD)
-        except ModemError as error:
+        except ModuleError as error:
             # What it announced stays; only a visit shows more: the last one after a FIN, else now and then.
             self._trace.note("poll-refused", f"{socket.protocol},{socket.index}: {error.code}")
             last = socket.fin and not socket.searched

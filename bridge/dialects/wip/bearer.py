@@ -15,7 +15,7 @@ import trio
 from bridge.dialects.wip.creates import dotted
 from bridge.dialects.wip.finals import NO_CODE
 from bridge.dialects.wip.modem import Modem
-from bridge.dialects.wip.trouble import ModemError, ModemLost
+from bridge.driving.trouble import ModuleError, ModuleLost
 from bridge.model import Condition, ModuleSettings
 from bridge.tables import Profile
 from bridge.wire.patterns import Pattern
@@ -40,9 +40,9 @@ class Bearer:
         self._bearer_up = bearer_up
 
     async def options(self) -> None:
-        """What the operator has set; what is not set, the modem keeps.  Raises ModemLost, ModemError."""
+        """What the operator has set; what is not set, the modem keeps.  Raises ModuleLost, ModuleError."""
         if self._settings.user and self._profile.number("simple_ip"):
-            with suppress(ModemError):  # a modem that has nothing else does not know the command
+            with suppress(ModuleError):  # a modem that has nothing else does not know the command
                 await self._modem.command("simple_ip")
         for name, template, length in _OPTIONS:
             value = getattr(self._settings, name)
@@ -53,14 +53,14 @@ class Bearer:
                 continue
             most = self._profile.number(length)
             if not value.isascii() or not value.isprintable() or '"' in value or len(value) > most:
-                raise ModemLost(Condition.BEARER_REFUSED, f"this modem cannot carry the {name}: {most} characters", lasting=True)
+                raise ModuleLost(Condition.BEARER_REFUSED, f"this modem cannot carry the {name}: {most} characters", lasting=True)
             try:
                 await self._modem.command(template, value=value)
-            except ModemError as error:
-                raise ModemLost(Condition.BEARER_REFUSED, f"the {name} was refused: {error.code}", lasting=True) from None
+            except ModuleError as error:
+                raise ModuleLost(Condition.BEARER_REFUSED, f"the {name} was refused: {error.code}", lasting=True) from None
 
     async def start(self) -> None:
-        """Until it is up.  Raises ModemLost."""
+        """Until it is up.  Raises ModuleLost."""
         if self._bearer_up():
             return
         code = NO_CODE
@@ -68,19 +68,19 @@ class Bearer:
             try:
                 await self._modem.command("bearer_start")
                 break
-            except ModemError as error:
+            except ModuleError as error:
                 code = error.code
             condition = self._profile.condition_of(code, "WIPBR")
             if condition is Condition.WRONG_STATE or code == NO_CODE:
                 return  # 803: it is up already; of a bare ERROR, the question for its address tells
             if condition is not Condition.BEARER_UNAVAILABLE:
                 lasting = condition is Condition.BEARER_REFUSED
-                raise ModemLost(condition, f"the bearer does not start: {code}", lasting=lasting)
+                raise ModuleLost(condition, f"the bearer does not start: {code}", lasting=lasting)
             log.debug("module: the bearer does not start yet", code=code)
             await trio.sleep(self._profile.seconds("retry"))
         else:
             await self._last_remedy(code)
-            raise ModemLost(Condition.BEARER_UNAVAILABLE, f"the bearer does not start: {code}")
+            raise ModuleLost(Condition.BEARER_UNAVAILABLE, f"the bearer does not start: {code}")
         if self._profile.number("bearer_urc"):
             await self._called()
 
@@ -89,7 +89,7 @@ class Bearer:
         while not self._bearer_up():
             left = end - trio.current_time()
             if left <= 0:
-                raise ModemLost(Condition.BEARER_UNAVAILABLE, "the bearer did not come up")
+                raise ModuleLost(Condition.BEARER_UNAVAILABLE, "the bearer did not come up")
             await self._modem.wake.wait(left)
 
     async def _last_remedy(self, code: int) -> None:
@@ -99,7 +99,7 @@ class Bearer:
             await self._modem.command("soft_reset")
 
     async def address(self) -> str:
-        """The bearer's address.  Raises ModemLost where there is none."""
+        """The bearer's address.  Raises ModuleLost where there is none."""
         pattern = Pattern(self._profile.words("address"))
         try:
             for line in await self._modem.command("bearer_option", option=ADDRESS):
@@ -108,6 +108,6 @@ class Bearer:
                     address = str(fields["value"])
                     if dotted(address) and address != "0.0.0.0":
                         return address
-        except ModemError as error:
+        except ModuleError as error:
             log.debug("module: no address", code=error.code)
-        raise ModemLost(Condition.BEARER_UNAVAILABLE, "the bearer has no address")
+        raise ModuleLost(Condition.BEARER_UNAVAILABLE, "the bearer has no address")

@@ -1,6 +1,6 @@
 """From an unknown modem to a bearer with an address: the steps that a profile's table names, in its order.
 
-What counts as success although the modem says ERROR stands beside each step.  Raises ModemLost where a step fails; the
+What counts as success although the modem says ERROR stands beside each step.  Raises ModuleLost where a step fails; the
 caller waits and starts again.
 """
 
@@ -16,14 +16,15 @@ from bridge.dialects.wip.bearer import Bearer
 from bridge.dialects.wip.modem import Modem
 from bridge.dialects.wip.sim import Sim
 from bridge.dialects.wip.sockets import SERVER, TCP, UDP
-from bridge.dialects.wip.trouble import ModemError, ModemLost, Restarted
+from bridge.dialects.wip.trouble import Restarted
+from bridge.driving.trouble import ModuleError, ModuleLost
 from bridge.model import Condition
 from bridge.tables import Profile
 from bridge.wire.patterns import Pattern
 
 log = structlog.get_logger("bridge.wip")
 
-SETTINGS = ("echo_off", "verbose", "results_on", "numbers", "dtr_keeps", "flow", "indications_off")
+SETTINGS = ("verbose", "results_on", "numbers", "dtr_keeps", "flow", "indications_off")
 RESTARTS = 2  # times that a modem is told to restart before it counts as one that cannot be used
 _REGISTERED = {1, 5}  # home, roaming (3GPP TS 27.007, 7.2)
 _FLOW = {False: 0, True: 2}  # what +IFC calls none, and RTS and CTS
@@ -56,7 +57,7 @@ class BringUp:
         """The bearer's address."""
         log.info("module: looking for it", hint="leaves data mode first, which takes a few seconds")
         if not await self._modem.unknown():
-            raise ModemLost(Condition.MODULE_MUTE, "no answer to AT; check cable, speed and power")
+            raise ModuleLost(Condition.MODULE_MUTE, "no answer to AT; check cable, speed and power")
         for _ in range(RESTARTS + 1):
             try:
                 await self._through()
@@ -64,7 +65,7 @@ class BringUp:
                 await self._boot()
             else:
                 return self._address
-        raise ModemLost(Condition.MODULE_ERROR, "its Open AT application does not start", lasting=True)
+        raise ModuleLost(Condition.MODULE_ERROR, "its Open AT application does not start", lasting=True)
 
     async def _through(self) -> None:
         try:
@@ -80,11 +81,15 @@ class BringUp:
         end = trio.current_time() + self._profile.seconds("boot")
         while not await self._modem.sync():
             if trio.current_time() > end:
-                raise ModemLost(Condition.MODULE_MUTE, "it did not come back from a restart")
+                raise ModuleLost(Condition.MODULE_MUTE, "it did not come back from a restart")
 
     # --- steps ---
 
     async def _settings(self) -> None:
+        try:
+            await self._modem.command("echo_off")
+        except ModuleError as error:  # with its echo on, every command of ours would look like a reset
+            raise ModuleLost(Condition.MODULE_ERROR, f"it does not switch its echo off: {error.code}") from None
         for step in SETTINGS:
             if step in self._profile.template:
                 await self._tolerant(step, **({"flow": _FLOW[self._modem.flow]} if step == "flow" else {}))
@@ -92,7 +97,7 @@ class BringUp:
     async def _tolerant(self, step: str, **arguments: object) -> None:
         try:
             await self._modem.command(step, **arguments)
-        except ModemError as error:
+        except ModuleError as error:
             log.debug("module: refused", step=step, code=error.code)
 
     async def _registered(self) -> None:
@@ -105,7 +110,7 @@ class BringUp:
             if _REGISTERED.intersection(states):
                 return
             if trio.current_time() > end:
-                raise ModemLost(Condition.BEARER_UNAVAILABLE, "not registered; check antenna and subscription")
+                raise ModuleLost(Condition.BEARER_UNAVAILABLE, "not registered; check antenna and subscription")
             await trio.sleep(self._profile.seconds("retry"))
 
     async def _registration(self, question: str) -> int | None:
@@ -113,7 +118,7 @@ class BringUp:
         patterns = [Pattern(text) for text in self._profile.words(question).split("|")]
         try:
             answers = await self._modem.command(question)
-        except ModemError as error:
+        except ModuleError as error:
             log.debug("module: registration question refused", code=error.code)
             return None
         found = [fields for line in answers for pattern in patterns if (fields := pattern.match(line)) is not None]
@@ -124,7 +129,7 @@ class BringUp:
         pattern = Pattern(self._profile.words("application"))
         try:
             answers = await self._modem.command("application")
-        except ModemError as error:
+        except ModuleError as error:
             log.debug("module: no Open AT application", code=error.code)
             return  # built in
         states = [fields["state"] for line in answers if (fields := pattern.match(line)) is not None]
@@ -132,9 +137,9 @@ class BringUp:
             return
         try:
             await self._modem.command("application_start")
-        except ModemError as error:
+        except ModuleError as error:
             why = f"its Open AT application does not start: {error.code} (541: it does not fit the firmware)"
-            raise ModemLost(Condition.MODULE_ERROR, why, lasting=True) from None
+            raise ModuleLost(Condition.MODULE_ERROR, why, lasting=True) from None
         log.info("module: restarts with its Open AT application")
         raise Restarted
 
@@ -152,7 +157,7 @@ class BringUp:
         pattern = Pattern(self._profile.words("socket"))
         try:
             answers = await self._modem.command("sockets")
-        except ModemError:
+        except ModuleError:
             return
         for line in answers:
             if (fields := pattern.match(line)) is not None:
@@ -162,6 +167,6 @@ class BringUp:
         """The same where it does not: everything is closed, servers first; what is not there is refused."""
         for protocol, most in ((SERVER, "servers"), (TCP, "sockets"), (UDP, "sockets")):
             for index in range(1, self._profile.number(most) + 1):
-                with suppress(ModemError):  # mostly 831: there is none
+                with suppress(ModuleError):  # mostly 831: there is none
                     await self._modem.command("close", protocol=protocol, index=index)
                     log.info("module: left-over socket closed", protocol=protocol, index=index)

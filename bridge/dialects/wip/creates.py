@@ -14,7 +14,7 @@ from bridge.dialects.wip.arbiter import Arbiter
 from bridge.dialects.wip.modem import Modem
 from bridge.dialects.wip.registry import Registry
 from bridge.dialects.wip.sockets import SERVER, Socket
-from bridge.dialects.wip.trouble import ModemError, ModemLost
+from bridge.driving.trouble import ModuleError, ModuleLost
 from bridge.model import Condition
 from bridge.network import NetworkError
 from bridge.tables import Profile
@@ -87,7 +87,7 @@ class Creator:
                 raise NetworkError(Condition.CONNECT_TIMEOUT, "no URC")
         except BaseException as error:
             self.abandon(socket)
-            if isinstance(error, ModemError):
+            if isinstance(error, ModuleError):
                 condition = self._profile.condition_of(error.code, "WIPCREATE")
                 raise NetworkError(condition, f"create refused: {error.code}") from None
             raise
@@ -121,11 +121,11 @@ class Creator:
         for last in (False, True):
             try:
                 await self._modem.command(template, socket.was_created, index=socket.index, **arguments)
-            except ModemError as error:
+            except ModuleError as error:
                 self._arbiter.check()  # an echo of the command says more than its refusal
                 condition = self._profile.condition_of(error.code, "WIPCREATE")
                 if condition in {Condition.MODULE_RESET, Condition.BEARER_LOST}:
-                    raise ModemLost(condition, f"create refused: {error.code}") from None
+                    raise ModuleLost(condition, f"create refused: {error.code}") from None
                 if condition is not Condition.INDEX_IN_USE or last:
                     raise
                 await self.quietly("close", protocol=socket.protocol, index=socket.index)
@@ -137,6 +137,6 @@ class Creator:
         """In the driver's task: a command whose refusal is an answer too."""
         try:
             return await self._modem.command(template, **arguments)
-        except ModemError as error:
+        except ModuleError as error:
             self._trace.note("refused", f"{template}: {error.code}")
             return []

@@ -15,7 +15,8 @@ from bridge.dialects.wip.dtr import Dtr
 from bridge.dialects.wip.pluses import Pluses
 from bridge.dialects.wip.sockets import Socket
 from bridge.dialects.wip.tail import Tail
-from bridge.dialects.wip.trouble import ModemBlocked, ModemLost, Wake
+from bridge.dialects.wip.trouble import ModemBlocked
+from bridge.driving.trouble import ModuleLost, Wake
 from bridge.model import Condition
 from bridge.ports import Port
 from bridge.tables import Profile
@@ -64,8 +65,8 @@ class DataMode(ABC):
         """Whether the modem answers in command state."""
 
     @abstractmethod
-    def _said_after_data(self, lines: list[bytes]) -> None:
-        """Lines that the modem printed when data mode was left."""
+    def _said_after_data(self, lines: list[bytes], *, answered: bool) -> None:
+        """Lines that the modem printed when data mode was left; ``answered``: with the OK of the escape."""
 
     # --- bytes ---
 
@@ -78,7 +79,9 @@ class DataMode(ABC):
     def _new_tail(self, own_words: Sequence[str] = ()) -> Tail:
         urcs = [urc.pattern for urc in self._profile.urc.values()]
         stays = [word.decode("ascii") for word in self.stays_words]
-        return Tail([*self._profile.words("fallback").split("|"), *stays, *own_words], urcs, stays)
+        # Of a socket that is not mapped it tells without an index, when it can: with the answer of the escape.
+        errors = ["+CME ERROR: {code:int}"] if self._profile.number("bare_failure") else []
+        return Tail([*self._profile.words("fallback").split("|"), *stays, *own_words], urcs, stays, errors)
 
     async def write(self, data: bytes, *, more: bool) -> bytes:
         """Payload of a mapped socket, in blocks; returns what is held back (a run of ``+`` that more may follow).
@@ -179,7 +182,7 @@ class DataMode(ABC):
             return await self._answered(self.pluses.last_out, self._profile.seconds("escape_answer")) or None
         self._close()
         if not proved and not await self.sync():  # the proof has typed pluses into its command line
-            raise ModemLost(Condition.MODULE_MUTE, "no command state after DTR")
+            raise ModuleLost(Condition.MODULE_MUTE, "no command state after DTR")
         self.dtr.worked()
         return True
 
@@ -206,9 +209,12 @@ class DataMode(ABC):
         while tries:
             tries -= 1
             await trio.sleep_until(self.pluses.last_out + self._profile.seconds("guard"))
+            written = trio.current_time()
+            # From here on, not from the end of the drain, which may be seen late: its OK taken for payload is a link lost.
+            self.tail.believe_ok_from(written + self._profile.seconds("escape_earliest"))
             await self._plus()
             limit = self._profile.seconds("escape_evidence" if once or self._evidence else "escape_answer")
-            if await self._answered(self.pluses.last_out, limit):
+            if await self._answered(written, limit):
                 return True
             if self._evidence:
                 break
@@ -221,10 +227,10 @@ class DataMode(ABC):
         await self.drain()
         self.pluses.went_out(b"+++", trio.current_time())
 
-    async def _answered(self, sent: float, limit: float) -> bool:
+    async def _answered(self, written: float, limit: float) -> bool:
         """Whether the OK of an escape comes within ``limit`` seconds; what came with it is read as lines."""
-        self.tail.believe_ok_from(sent + self._profile.seconds("escape_earliest"))
-        if await self._until(lambda: self._said_ok(sent + self._profile.seconds("guard_module")), limit):
+        self.tail.believe_ok_from(written + self._profile.seconds("escape_earliest"))
+        if await self._until(lambda: self._said_ok(written + self._profile.seconds("guard_module")), limit):
             self._close()
             return True
         self.tail.believe_ok_from(None)
@@ -239,28 +245,32 @@ class DataMode(ABC):
         """Data mode was left in order.
 
         A text after which the modem stays mapped is its own only if it now says that the peer of the mapped socket
-        has closed, or if that socket's own side was closed before: then nothing is left to be said.
+        has closed, or if that socket's own side was closed before: then nothing is left to be said; or if it said so
+        before it was mapped, and has given out all that it held then.
         """
         answer = self.tail.close_escaped()
         socket, pattern = self._mapped, dict(self._urcs)["peer_close"]
         fields = filter(None, map(pattern.match, answer.lines))
         closed = any(socket is not None and (f["protocol"], f["index"]) == socket.key for f in fields)
+        self._deliver(answer.payload)
+        closed = closed or (socket is not None and socket.fin and not socket.announced)
         true = bool(answer.doubtful) and socket is not None and (closed or socket.eof_sent)
-        self._deliver(answer.payload if true else answer.payload + answer.doubtful)
+        if not true:
+            self._deliver(answer.doubtful)
         if true and socket is not None:
             socket.shut_down()
-        self._leave_data([*answer.doubtful.split(), *answer.lines] if true else answer.lines)
+        self._leave_data([*answer.doubtful.split(), *answer.lines] if true else answer.lines, answered=True)
 
     async def fallen(self) -> bool:
         """After an unanswered escape: whether the modem is in command state.  What it said there is read as lines."""
         payload, lines = self.tail.close_fallen()
         self._deliver(payload)
-        self._leave_data(lines)
+        self._leave_data(lines, answered=False)
         return await self.sync()
 
-    def _leave_data(self, lines: list[bytes]) -> None:
+    def _leave_data(self, lines: list[bytes], *, answered: bool) -> None:
         self._payload = self._mapped = None
-        self._said_after_data(lines)
+        self._said_after_data(lines, answered=answered)
 
     async def settled(self, seconds: float) -> None:
         """So long after the last byte out, and until nothing incomplete is held (which `partial` bounds)."""

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import structlog
 
 from bridge.dialects.wip.modem import Modem
-from bridge.dialects.wip.trouble import ModemError
+from bridge.driving.trouble import ModuleError
 from bridge.model import Identity
 from bridge.tables import Profile
 
@@ -33,7 +33,7 @@ async def ask(modem: Modem) -> Identity:
     for question in _QUESTIONS:
         try:
             answers = await modem.command(question)
-        except ModemError as error:
+        except ModuleError as error:
             log.debug("module: does not say who it is", question=question, code=error.code)
             answers = []
         # Some firmware begins its answer with the command's name; what else it has is the text itself.

@@ -29,9 +29,9 @@ from bridge.dialects.wip.questions import Questions
 from bridge.dialects.wip.registry import Registry
 from bridge.dialects.wip.sim import Sim
 from bridge.dialects.wip.sockets import SERVER, Socket
-from bridge.dialects.wip.trouble import ModemError, ModemLost
 from bridge.dialects.wip.urcs import Fields, Urcs
 from bridge.dialects.wip.watch import Watch, Who
+from bridge.driving.trouble import ModuleError, ModuleLost
 from bridge.model import Capability, Condition, Limits, ModuleSettings, Phase, State
 from bridge.network import Network, NetworkError, StateBox
 from bridge.ports import Port, PortLost
@@ -87,9 +87,9 @@ class Life(Network):
         self._lookup = Lookup(profile, self._arbiter, self._creator, self._questions, sockets, want=self._want)
         self._listeners = Listeners(profile, trace, self._creator, sockets, new_link=self._new_link, want=self._want)
         self._pinger = Pinger(modem, profile, self._arbiter.jobs)
-        self._watch = Watch(modem, profile, self._arbiter)
+        self._watch = Watch(modem, profile, self._arbiter, lambda: self._box.now.address)
         who = Who(modem, profile, trace, sockets)
-        self._urcs.serve(modem, self._arbiter, self._listeners.accepted, self._pinger, who)
+        self._urcs.serve(modem, self._arbiter, self._listeners.accepted, self._pinger, who=who, watch=self._watch)
         bearer = Bearer(modem, profile, self._settings, lambda: self._urcs.bearer)
         self._bring_up = BringUp(modem, profile, self._sim, bearer, partial(self._finder.identify, modem, profile))
         self._room = _room(profile, modem.rate)
@@ -171,8 +171,7 @@ class Life(Network):
         """For as long as there is a line."""
         while True:
             await trio.sleep(self._profile.seconds("watch"))
-            if self._box.now.phase is Phase.UP and self._box.now.address is not None:
-                self._watch.look(self._box.now.address)
+            self._watch.look()
 
     async def _drive(self) -> None:
         while True:
@@ -193,10 +192,10 @@ class Life(Network):
             except family.OtherProfile as found:
                 self._trace.note("profile", found.profile.profile)
                 self._use(found.profile)
-            except ModemLost as lost:
+            except ModuleLost as lost:
                 await self._pause(self._arbiter.trouble or lost)  # a boot line says more than the silence after it
 
-    async def _pause(self, trouble: ModemLost) -> None:
+    async def _pause(self, trouble: ModuleLost) -> None:
         """It is lost: say so, and wait before the next bring-up; longer where a person is needed, who is told once."""
         known = trouble.lasting and trouble.detail == self._told
         (log.debug if known else log.warning)("module: lost", condition=str(trouble.condition), detail=trouble.detail)
@@ -226,7 +225,7 @@ class Life(Network):
             for socket in sorted(self._sockets, key=lambda socket: socket.protocol != SERVER):
                 if socket.asked:
                     await self._modem.command("close", protocol=socket.protocol, index=socket.index)
-        except (ModemError, ModemLost, PortLost) as error:
+        except (ModuleError, ModuleLost, PortLost) as error:
             log.debug("module: not left in order", error=repr(error))
 
     # --- parts ---

@@ -16,7 +16,7 @@ from bridge.dialects.wip.creates import Creator, Work
 from bridge.dialects.wip.links import WipLink
 from bridge.dialects.wip.registry import Registry
 from bridge.dialects.wip.sockets import SERVER, Socket
-from bridge.dialects.wip.trouble import ModemError
+from bridge.driving.trouble import ModuleError
 from bridge.model import Condition, Endpoint
 from bridge.network import LinkLost, Listener, NetworkError
 from bridge.tables import Profile
@@ -159,13 +159,13 @@ class Listeners:
         return self._creator.work(server, "create_server", port=server.local_port, first=span[0], last=span[-1])
 
     async def listen_again(self) -> None:
-        """In the driver's task, after a bring-up.  A server that the modem refuses now has ended.  Raises ModemLost."""
+        """In the driver's task, after a bring-up.  A server that the modem refuses now has ended.  Raises ModuleLost."""
         for listener in list(self._listeners):
             server = self._server(listener)
             self._sockets.add(server)
             try:
                 await self._work(server)()
-            except ModemError as error:
+            except ModuleError as error:
                 condition = self._profile.condition_of(error.code, "WIPCREATE")
                 log.warning("module: does not listen again", port=listener.local.port, condition=str(condition))
                 self._trace.note("listen-refused", f"port {listener.local.port}: {error.code}")

@@ -14,7 +14,7 @@ from bridge.dialects.wip.data_mode import CODED, DataMode
 from bridge.dialects.wip.finals import Doubt, code_of, is_error, is_final, is_result
 from bridge.dialects.wip.pluses import Pluses
 from bridge.dialects.wip.sockets import Socket
-from bridge.dialects.wip.trouble import ModemError, ModemLost
+from bridge.driving.trouble import ModuleError, ModuleLost
 from bridge.model import Condition
 from bridge.ports import Port
 from bridge.tables import Profile
@@ -125,8 +125,15 @@ class Modem(DataMode):
         if is_result(line):
             self._unasked(line)
             return
+        if line == b"NO CARRIER":
+            self.carrier(line)
+            return
         self._counters["unmatched-lines"] += 1
         self._trace.note("unmatched", self._masked(line).decode("latin-1"))
+
+    def carrier(self, line: bytes) -> None:
+        """A text of its own that may be about the bearer."""
+        self._on_urc("carrier", {"line": line.decode("latin-1")})
 
     def _masked(self, line: bytes) -> bytes:
         """For the trace: a modem whose echo is on again says our secrets, too."""
@@ -151,7 +158,7 @@ class Modem(DataMode):
     # --- command state ---
 
     async def command(self, template: str, then: Callable[[], None] | None = None, /, **arguments: object) -> list[bytes]:
-        """One command and its answer's information lines.  Raises ModemError, ModemLost (mute, blocked).
+        """One command and its answer's information lines.  Raises ModuleError, ModuleLost (mute, blocked).
 
         ``then`` is called while the OK is read: a URC may follow it in the same read, and it means what holds after it.
         """
@@ -180,14 +187,14 @@ class Modem(DataMode):
             self._pending = self._then = None
             self._awaiting_payload = None
         if self.quiet and self.echoes != echoes:
-            raise ModemLost(Condition.MODULE_RESET, f"its echo is on again at {template}")
+            raise ModuleLost(Condition.MODULE_RESET, f"its echo is on again at {template}")
         if final is None and not self._said_all(enough):
-            raise ModemLost(Condition.MODULE_MUTE, f"no answer to {template} within {row.limit:g} s")
+            raise ModuleLost(Condition.MODULE_MUTE, f"no answer to {template} within {row.limit:g} s")
         if template == "dtr_keeps":
             self.dtr.allowed = final == b"OK"
         if final in {None, b"OK", b"CONNECT"}:
             return self._info
-        raise ModemError(code_of(final or b""), template)
+        raise ModuleError(code_of(final or b""), template)
 
     def _said_all(self, enough: Pattern | None) -> bool:
         """Without a final result: an error that nothing followed, or the line that is enough."""
@@ -206,7 +213,7 @@ class Modem(DataMode):
             self._lines.rest()
             try:
                 await self.command("sync")
-            except (ModemError, ModemLost):
+            except (ModuleError, ModuleLost):
                 continue
             return True
         return False
@@ -230,7 +237,7 @@ class Modem(DataMode):
     # --- data mode ---
 
     async def map(self, socket: Socket) -> None:
-        """Glue the wire to a socket.  Raises ModemError (831 and the like) and stays in command state then."""
+        """Glue the wire to a socket.  Raises ModuleError (831 and the like) and stays in command state then."""
         self.tail = self._new_tail(socket.own_words)
         mode = self._profile.number(socket.mode)
         self._awaiting_payload = socket.deliver
@@ -240,12 +247,16 @@ class Modem(DataMode):
 
     # --- both ---
 
-    def _said_after_data(self, lines: list[bytes]) -> None:
+    def _said_after_data(self, lines: list[bytes], *, answered: bool) -> None:
+        """See DataMode.  An error that ended data mode was the mapped socket's, and is known; any other is not."""
         self._sent_line = b""
         self._lines.rest()
         for line in lines:
             self._trace.line(Lane.FROM_MODULE, line + b"\r\n", "after-data")
-            if line not in {b"OK", b"ERROR", b"NO CARRIER", *self.stays_words} and not line.startswith(b"+CME"):
+            if line.startswith(b"+CME"):
+                if answered:
+                    self._unasked(line)
+            elif line not in {b"OK", b"ERROR", b"NO CARRIER", *self.stays_words}:
                 self._take_line(line)
 
     def start_over(self) -> None:

@@ -52,6 +52,8 @@ async def wipcreate(module: Module, request: Request) -> Outcome:
     if request.form is Form.QUERY:
         return Outcome(await _listed(module))
     protocol, index = _name(module, request)
+    if any(name in request.values for name in ("password", "more", "most")):
+        raise Refused(Cme.INVALID_OPTION, Condition.BAD_ARGUMENT)  # a session's, not a socket's
     if not module.stack or not module.call.up:
         raise Refused(Cme.WRONG_STACK_STATE)
     if index in module.servers if protocol == SERVER else (protocol, index) in module.sockets:

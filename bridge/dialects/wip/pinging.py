@@ -10,9 +10,9 @@ from functools import partial
 import trio
 
 from bridge.dialects.wip.finals import NO_CODE
-from bridge.dialects.wip.jobs import Jobs
 from bridge.dialects.wip.modem import Modem
-from bridge.dialects.wip.trouble import ModemError
+from bridge.driving.jobs import Jobs
+from bridge.driving.trouble import ModuleError
 from bridge.model import Condition
 from bridge.network import NetworkError
 from bridge.tables import Profile
@@ -55,7 +55,7 @@ class Pinger:
     async def _ask(self, host: str) -> float:
         try:
             return await self._jobs.ask(partial(self._ping, host))
-        except ModemError as error:
+        except ModuleError as error:
             # A modem without the command says ERROR even where it says numbers.
             condition = self._profile.condition_of(error.code, "WIPPING")
             unknown = error.code == NO_CODE

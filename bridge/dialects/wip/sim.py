@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from bridge.dialects.wip.modem import Modem
-from bridge.dialects.wip.trouble import ModemError, ModemLost
+from bridge.driving.trouble import ModuleError, ModuleLost
 from bridge.model import Condition
 from bridge.tables import Profile
 from bridge.wire.patterns import Pattern
@@ -28,14 +28,14 @@ class Sim:
         self._spent = False
 
     async def ready(self, modem: Modem, profile: Profile) -> None:
-        """Wait for the card, and unlock it.  Raises ModemLost, lasting where a person is needed."""
+        """Wait for the card, and unlock it.  Raises ModuleLost, lasting where a person is needed."""
         if not profile.number("sim_always") and not self._pin:
             return
         entered, absent, why = False, 0, "the SIM card does not become ready"
         for _ in range(profile.number("sim_tries")):
             try:
                 state = await self._state(modem, profile)
-            except ModemError as error:
+            except ModuleError as error:
                 condition = profile.condition_of(error.code, "CPIN")
                 if condition is not Condition.BEARER_UNAVAILABLE:  # not just a card that is not initialised yet
                     absent += 1
@@ -63,11 +63,11 @@ class Sim:
             for line in await modem.ask("sim", pattern):
                 if (fields := pattern.match(line)) is not None:
                     return str(fields["state"]).strip().strip('"')
-        except ModemError as error:
+        except ModuleError as error:
             if error.code == PIN_WANTED:
                 return "SIM PIN"
             raise
-        raise ModemError(-1, "sim")
+        raise ModuleError(-1, "sim")
 
     async def _enter(self, modem: Modem) -> None:
         if not self._pin:
@@ -77,12 +77,12 @@ class Sim:
         self._spent = True
         try:
             await modem.command("sim_pin", self._accepted, pin=self._pin)
-        except ModemError as error:
+        except ModuleError as error:
             raise _lasting(f"the SIM card's PIN was refused ({error.code}) and is not tried again: mend pin_file") from None
 
     def _accepted(self) -> None:
         self._spent = False
 
 
-def _lasting(why: str) -> ModemLost:
-    return ModemLost(Condition.BEARER_REFUSED, why, lasting=True)
+def _lasting(why: str) -> ModuleLost:
+    return ModuleLost(Condition.BEARER_REFUSED, why, lasting=True)

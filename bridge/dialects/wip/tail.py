@@ -91,12 +91,19 @@ class Answer:
 
 
 class Tail:
-    """The held end of one mapped stream.  ``stays``: those of the fallback texts after which the modem stays mapped."""
+    """The held end of one mapped stream.
 
-    def __init__(self, fallback: Sequence[str], urcs: Sequence[str], stays: Sequence[str] = ()) -> None:
+    ``stays``: those of the fallback texts after which the modem stays mapped.  ``errors``: what it may say of another
+    socket, beside URCs, together with the ``OK`` of an escape.
+    """
+
+    def __init__(
+        self, fallback: Sequence[str], urcs: Sequence[str], stays: Sequence[str] = (), errors: Sequence[str] = ()
+    ) -> None:
         self._fallback = [Word.of(text) for text in fallback]
         self._stays = [Word.of(text) for text in stays]
         self._urcs = [Word.of(text) for text in urcs]
+        self._asides = [*self._urcs, *(Word.of(text) for text in errors)]
         self._ok = [Word(b"OK")]
         self._held = b""
         self._stale = b""  # held since before the escape's OK could come: payload, unless no OK comes
@@ -211,11 +218,11 @@ class Tail:
         return fit
 
     def _answered(self, text: bytes) -> Fit:
-        """A text after which it stays mapped (or none), URCs, one OK, URCs."""
+        """A text after which it stays mapped (or none), URCs and errors, one OK, URCs and errors."""
         seen = False
         text = text[self._staying(text) :]
         while text:
-            words = self._urcs if seen else [*self._urcs, *self._ok]
+            words = self._asides if seen else [*self._asides, *self._ok]
             fit, length = _one(text, words)
             if fit is not Fit.FULL:
                 return fit

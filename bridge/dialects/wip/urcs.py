@@ -16,8 +16,8 @@ from bridge.dialects.wip.modem import Modem
 from bridge.dialects.wip.pinging import Pinger
 from bridge.dialects.wip.registry import Registry
 from bridge.dialects.wip.sockets import TCP, Socket
-from bridge.dialects.wip.trouble import ModemLost
-from bridge.dialects.wip.watch import Who
+from bridge.dialects.wip.watch import Watch, Who
+from bridge.driving.trouble import ModuleLost
 from bridge.model import Condition, Endpoint
 from bridge.tables import Profile
 from bridge.trace import Trace
@@ -47,19 +47,23 @@ class Urcs:
             "peer_close": self._peer_close,
             "bearer": self._bearer,
             "boot": self._boot,
+            "carrier": self._carrier,
             "ping": self._ping,
             "echo": self._echo,
             "bare": self._bare,
             "unexplained": self._unexplained,
         }
 
-    def serve(self, modem: Modem, arbiter: Arbiter, accepted: Callable[[int, int], None], pinger: Pinger, who: Who) -> None:
+    def serve(
+        self, modem: Modem, arbiter: Arbiter, accepted: Callable[[int, int], None], pinger: Pinger, *, who: Who, watch: Watch
+    ) -> None:
         """Whom to tell."""
         self._accepted = accepted
         self._modem = modem
         self._arbiter = arbiter
         self._pinger = pinger
         self._who = who
+        self._watch = watch
 
     def creating(self) -> bool:
         """Whether an error may be the outcome of a create."""
@@ -114,16 +118,23 @@ class Urcs:
     def _bearer(self, fields: Fields) -> None:
         self.bearer = fields["state"] == 1
         if not self.bearer and self._modem.up:
-            self._arbiter.trouble = ModemLost(Condition.BEARER_LOST, "the modem said so")
+            self._arbiter.trouble = ModuleLost(Condition.BEARER_LOST, "the modem said so")
+
+    def _carrier(self, fields: Fields) -> None:
+        """A text that ends a socket, and may do so because the bearer is gone: where no URC tells, it is looked at."""
+        self._counters["carrier-texts"] += 1
+        self._trace.note("carrier", str(fields["line"]))
+        if self._modem.up:
+            self._watch.doubt()
 
     def _boot(self, fields: Fields) -> None:
         self.bearer = False
         if self._modem.up and fields["event"] in self._booted:
-            self._arbiter.trouble = ModemLost(Condition.MODULE_RESET, "it announced a boot")
+            self._arbiter.trouble = ModuleLost(Condition.MODULE_RESET, "it announced a boot")
 
     def _echo(self, _fields: Fields) -> None:
         self.bearer = False
-        self._arbiter.trouble = ModemLost(Condition.MODULE_RESET, "its echo is on again")
+        self._arbiter.trouble = ModuleLost(Condition.MODULE_RESET, "its echo is on again")
 
     def _bare(self, fields: Fields) -> None:
         """An error that no command of ours explains."""
@@ -133,6 +144,8 @@ class Urcs:
             creates[0].refuse(self._profile.condition_of(code, "WIPCREATE"), f"{fields['line']}")
         elif self._pinger.waiting:
             self._pinger.failed(code)
+        elif self._bare_failure and self._profile.condition_of(code, "link") is Condition.BEARER_LOST:
+            self._carrier(fields)
         elif self._bare_failure and self._profile.condition_of(code, "link") in _LOST and self._modem.up:
             self._trace.note("bare", f"{fields['line']}: which link is gone?")
             self._arbiter.jobs.post(self._who.is_gone)

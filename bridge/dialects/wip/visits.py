@@ -13,7 +13,8 @@ import trio
 from bridge.dialects.wip.modem import Modem
 from bridge.dialects.wip.registry import Registry
 from bridge.dialects.wip.sockets import PIECE, Outgoing, Socket
-from bridge.dialects.wip.trouble import ModemBlocked, ModemError, ModemLost
+from bridge.dialects.wip.trouble import ModemBlocked
+from bridge.driving.trouble import ModuleError, ModuleLost
 from bridge.model import Condition
 from bridge.tables import Profile
 from bridge.trace import Trace
@@ -39,17 +40,17 @@ class Visitor:
         self._profile = profile
         self._trace = trace
         self._sockets = sockets
-        self._check = check  # raises ModemLost where a URC said that the modem or its bearer is gone
+        self._check = check  # raises ModuleLost where a URC said that the modem or its bearer is gone
         self._others = others
         self._share = profile.number("batch") / modem.rate  # seconds
         self.mapped: Socket | None = None
 
     async def visit(self, socket: Socket) -> bool:
-        """From command state to command state; False: it could not be mapped.  Raises ModemLost, PortLost."""
+        """From command state to command state; False: it could not be mapped.  Raises ModuleLost, PortLost."""
         modem = self._modem
         try:
             await modem.map(socket)
-        except ModemError as error:
+        except ModuleError as error:
             self._check()  # an echo of the command says more than its refusal
             self._refused(socket, error)
             return False
@@ -167,11 +168,11 @@ class Visitor:
         """Whether none of these words, if they are the modem's own, ends the socket."""
         return all(word.decode("latin-1") in socket.own_words for word in words)
 
-    def _refused(self, socket: Socket, error: ModemError) -> None:
+    def _refused(self, socket: Socket, error: ModuleError) -> None:
         condition = self._profile.condition_of(error.code, "WIPDATA", "peer-close" if socket.fin else "")
         lost = socket.announced
         if condition is Condition.MODULE_RESET:
-            raise ModemLost(condition, f"mapping refused: {error.code}")
+            raise ModuleLost(condition, f"mapping refused: {error.code}")
         if lost and condition is Condition.PEER_CLOSED:
             # The modem had announced bytes and will not give them out any more: never silently wrong.
             self._trace.note("bytes-lost", f"{socket.protocol},{socket.index}: {lost} announced bytes cannot be read")
@@ -193,12 +194,15 @@ class Visitor:
         fallen = await modem.fallen()
         self.mapped = None
         if not fallen:
-            raise ModemLost(Condition.MODULE_MUTE, "neither data mode nor command state")
+            raise ModuleLost(Condition.MODULE_MUTE, "neither data mode nor command state")
         self._check()  # a boot line at the tail says more than that one link ended
         if words and not socket.aborted and self._lives(socket, words):
             self._left(socket)
-        else:
-            socket.end(self._reason(socket, words))
+            return
+        reason = self._reason(socket, words)
+        if reason is Condition.BEARER_LOST or not {b"NO CARRIER", b"ERROR"}.isdisjoint(words):
+            modem.carrier(words[0])
+        socket.end(reason)
 
     def _left(self, socket: Socket) -> None:
         if socket.current is not None and socket.current.whole:

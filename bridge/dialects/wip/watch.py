@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from bridge.dialects.wip.arbiter import UNREAD, Arbiter
@@ -9,7 +10,7 @@ from bridge.dialects.wip.bearer import ADDRESS
 from bridge.dialects.wip.modem import Modem
 from bridge.dialects.wip.registry import Registry
 from bridge.dialects.wip.sockets import TCP, Socket
-from bridge.dialects.wip.trouble import ModemError, ModemLost
+from bridge.driving.trouble import ModuleError, ModuleLost
 from bridge.model import Condition
 from bridge.tables import Profile
 from bridge.trace import Trace
@@ -43,7 +44,7 @@ class Who:
     async def _refuses(self, socket: Socket) -> bool:
         try:
             await self._modem.command("option", protocol=socket.protocol, index=socket.index, option=UNREAD)
-        except ModemError as error:
+        except ModuleError as error:
             return self._profile.condition_of(error.code, "WIPOPT") not in _CANNOT
         return False
 
@@ -51,23 +52,29 @@ class Who:
 class Watch:
     """Asks for the bearer's address, where no URC tells that it is gone."""
 
-    def __init__(self, modem: Modem, profile: Profile, arbiter: Arbiter) -> None:
+    def __init__(self, modem: Modem, profile: Profile, arbiter: Arbiter, address: Callable[[], str | None]) -> None:
         self._modem = modem
         self._profile = profile
         self._arbiter = arbiter
+        self._address = address  # the bearer's, as far as is known; None while it is not up
 
-    def look(self, address: str) -> None:
-        """Have it asked whether this still is the address.  A mapped socket is not disturbed."""
-        if not self._profile.number("bearer_urc") and self._arbiter.mapped is None:
+    def look(self) -> None:
+        """Have it asked whether the address is what it was.  A mapped socket is not disturbed."""
+        if self._arbiter.mapped is None:
+            self.doubt()
+
+    def doubt(self) -> None:
+        """The same, as soon as the wire is in command state: something was said that may be about the bearer."""
+        if not self._profile.number("bearer_urc") and (address := self._address()) is not None:
             self._arbiter.jobs.post(partial(self._ask, address))
 
     async def _ask(self, address: str) -> None:
-        """Raises ModemLost where the bearer is not what it was: its sockets are dead."""
+        """Raises ModuleLost where the bearer is not what it was: its sockets are dead."""
         pattern = Pattern(self._profile.words("address"))
         try:
             answers = await self._modem.command("bearer_option", option=ADDRESS)
-        except ModemError as error:
-            raise ModemLost(Condition.BEARER_LOST, f"it has no address any more: {error.code}") from None
+        except ModuleError as error:
+            raise ModuleLost(Condition.BEARER_LOST, f"it has no address any more: {error.code}") from None
         found = [fields["value"] for line in answers if (fields := pattern.match(line)) is not None]
         if found and found[0] != address:
-            raise ModemLost(Condition.BEARER_LOST, "it has another address")
+            raise ModuleLost(Condition.BEARER_LOST, "it has another address")

@@ -1,0 +1,80 @@
+"""Where a second look costs little and a rash word much: shorter lines for the first S1 build, a broken line of the station."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import trio
+from skt_driven import IDLE, JOINED, NOT_JOINED, network, opened, up
+
+from bridge.model import Capability, Condition, Endpoint
+from bridge.network import NetworkError
+
+
+@pytest.mark.parametrize(
+    ("before", "data"), [(b"", b"x" * 200), (b"", b"," * 100), (b"hello", b"x" * 108), (b"", b"a\rb" + b"x" * 107)]
+)
+async def test_a_build_that_keeps_less_of_a_line_is_sent_less(before, data, autojump_clock):
+    """The first S1 build cuts the arguments of a send at 99 bytes, and refuses what is left of it: nothing went out."""
+    got = bytearray()
+
+    def send(text):
+        head, _, escaped = text.partition(b":")
+        payload = re.sub(rb"\\(.)", rb"\1", escaped, flags=re.DOTALL)
+        if len(text) - len(b"AT+SKTSEND=") > 99:
+            return b"\r\n+SKTSEND:ERROR:1\r\n"
+        assert int(head.split(b"=")[1].split(b",")[0]) == len(payload)
+        got.extend(payload)
+        return b"\r\n+SKTSEND:OK\r\n"
+
+    async with network("s1-uart") as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        nursery.start_soon(module.serve, IDLE | {b"AT+SKTSEND=": send})
+        if before:
+            await link.send_all(before)
+        await link.send_all(data)
+        await link.send_all(data)
+        assert got == before + data + data
+        assert sum(len(text) - len(b"AT+SKTSEND=") > 99 for text in module.heard) == 1
+
+
+async def test_a_short_line_that_is_refused_is_not_said_again(autojump_clock):
+    async with network("s1-uart") as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        nursery.start_soon(module.serve, IDLE | {b"AT+SKTSEND=": b"\r\n+SKTSEND:ERROR:1\r\n"})
+        for data, lines in ((b"x" * 108, 3), (b"y" * 108, 4)):  # 108 and 90 of the first, and 90 of the second
+            with pytest.raises(NetworkError):
+                await link.send_all(data)
+            assert link.condition is None
+            assert sum(text.startswith(b"AT+SKTSEND") for text in module.heard) == lines - 1
+
+
+async def test_one_broken_line_of_the_station_costs_no_link(autojump_clock):
+    async with network("s1-uart") as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        answers = [NOT_JOINED[1]]
+        rules = IDLE | {b"AT+WLSTATE": lambda _: answers.pop() if answers else JOINED[1]}
+        nursery.start_soon(module.serve, rules)
+        await trio.sleep(15)
+        assert answers == []
+        assert link.condition is None
+        assert net.state.address == "192.168.1.7"
+
+
+async def test_a_socket_with_one_peer_refuses_another_target_and_lives(autojump_clock):
+    async with network("s1-uart") as (net, module, nursery):
+        await up(net, module)
+        ok = (b"AT+SKTCLIENT=1,192.0.2.1,53\r\n", b"\r\n+SKTCLIENT:OK\r\n+SKTCLIENT:con_id=1\r\n")
+        nursery.start_soon(module.play, ok)
+        link = await net.open_datagram(Endpoint("192.0.2.1", 53))
+        assert {Capability.UDP_PEERS, Capability.UDP_TARGETS} <= net.limits.capabilities  # where the peer may change
+        nursery.start_soon(module.serve, IDLE | {b"AT+SKTSEND=": b"\r\n+SKTSEND:OK\r\n"})
+        with pytest.raises(NetworkError) as refused:
+            await link.send(b"astray", Endpoint("192.0.2.2", 53))
+        assert refused.value.condition is Condition.NOT_SUPPORTED
+        await link.send(b"straight", Endpoint("192.0.2.1", 53))
+        assert [text for text in module.heard if b"SKTSEND" in text] == [b"AT+SKTSEND=8,1:straight"]
