@@ -2,7 +2,7 @@
 
 The five run in this process, driver and simulated module on a line in memory that is paced as a UART: a pty has no DTR,
 and so both ways out of data mode are measured on the same line.  The first byte's wait is measured through the whole
-program, on ptys.  The bound is the policy's (`bridge/dialects/wip/arbiter.py`), from the dialect's table.
+program, on ptys.  The bound is the policy's (`bridge/dialects/wip/driver/arbiter.py`), from the dialect's table.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.dialects.skt.module_call import address, atoi, call, masked, unescaped
-from bridge.dialects.skt.module_console import Console, Manner
+from bridge.dialects.skt.module.call import address, atoi, call, masked, unescaped
+from bridge.dialects.skt.module.console import Console, Manner
 from bridge.tables import load
 
 

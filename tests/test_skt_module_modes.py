@@ -9,7 +9,7 @@ import trio
 from skt_module_host import FakeNetwork, running
 from wired_port import WiredPort
 
-from bridge.dialects.skt.module_runner import HOOKS
+from bridge.dialects.skt.module.runner import HOOKS
 from bridge.dialects.skt.upstream import SktUpstream
 from bridge.model import Condition, HostSettings, Phase, Wire
 from bridge.ports.memory import line

@@ -5,7 +5,7 @@ import trio
 from skt_driven import BRING_UP, DELETE, FIND, IDLE, READ, network, opened, up
 from skt_module_host import running
 
-from bridge.dialects.skt import module_runner
+from bridge.dialects.skt.module import runner as module_runner
 from bridge.model import Condition
 from bridge.network import LinkLost, NetworkError
 from bridge.tables import load, profiles

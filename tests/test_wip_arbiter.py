@@ -14,8 +14,8 @@ from test_wip_downstream_dtr import NullModem
 from wip_fakes import WiredPort as ModuleWires
 from wip_modem import CLOSE, EMPTY, LISTEN, MAP, network, opened, up
 
-from bridge.dialects.wip.arbiter import COMMANDS
 from bridge.dialects.wip.downstream import WipNetwork
+from bridge.dialects.wip.driver.arbiter import COMMANDS
 from bridge.dialects.wip.upstream import WipUpstream
 from bridge.model import Condition
 from bridge.network import LinkLost, NetworkError

@@ -15,7 +15,7 @@ from wip_fakes import WiredPort as ModuleWires
 from wip_modem import BRING_UP, CLOSE, EMPTY, MAP, OPEN, Module, opened, up
 
 from bridge.dialects.wip.downstream import WipNetwork
-from bridge.dialects.wip.dtr import TRIES
+from bridge.dialects.wip.driver.dtr import TRIES
 from bridge.dialects.wip.upstream import WipUpstream
 from bridge.model import Condition, Wire
 from bridge.network import LinkLost

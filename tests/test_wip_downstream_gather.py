@@ -8,7 +8,7 @@ import trio.lowlevel
 import trio.testing
 from wip_modem import MAP, network, opened, up
 
-from bridge.dialects.wip.links import GATHER, WHOLE
+from bridge.dialects.wip.driver.links import GATHER, WHOLE
 
 
 async def reading(net, module, nursery, announced):

@@ -13,7 +13,7 @@ from test_wip_downstream import HOSTILE
 from wip_modem import CLOSE, CLOSE_UDP, EMPTY, MAP, MAP_UDP, Module, network, opened, opened_udp, up
 
 from bridge.dialects.wip.downstream import WipNetwork
-from bridge.dialects.wip.sockets import PIECE, Outgoing
+from bridge.dialects.wip.driver.sockets import PIECE, Outgoing
 from bridge.model import Condition
 from bridge.network import LinkLost, NetworkError
 from bridge.ports.memory import line

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wip_fakes import profile, running
 
-from bridge.dialects.wip.module_escape import EscapeGuard
+from bridge.dialects.wip.module.escape import EscapeGuard
 from bridge.model import Condition, Phase
 
 OK = b"\r\nOK\r\n"

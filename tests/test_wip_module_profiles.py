@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wip_fakes import profile, running
 
-from bridge.dialects.wip.module_commands import HOOKS
+from bridge.dialects.wip.module.commands import HOOKS
 from bridge.model import Capability, Condition, Phase
 from bridge.network import NetworkError
 from bridge.tables import load

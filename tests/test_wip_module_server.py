@@ -6,7 +6,7 @@ import pytest
 import trio
 from wip_fakes import running
 
-from bridge.dialects.wip.module_sockets import _accepted
+from bridge.dialects.wip.module.sockets import _accepted
 from bridge.model import Condition
 from bridge.network import NetworkError
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.dialects.wip.pluses import Pluses
-from bridge.dialects.wip.tail import Answer, Tail
+from bridge.dialects.wip.driver.pluses import Pluses
+from bridge.dialects.wip.driver.tail import Answer, Tail
 from bridge.tables import load
 
 PROFILE = load("wip", "c1")

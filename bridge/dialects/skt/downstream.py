@@ -10,12 +10,12 @@ from typing import TypeVar
 import structlog
 import trio
 
-from bridge.dialects.skt.datagrams import SktDatagramLink
-from bridge.dialects.skt.driver import Driver, OtherGenerationError
-from bridge.dialects.skt.links import SktLink
-from bridge.dialects.skt.listener import SktListener
-from bridge.dialects.skt.opening import Opening, checked, dotted
-from bridge.dialects.skt.questions import Questions
+from bridge.dialects.skt.driver.datagrams import SktDatagramLink
+from bridge.dialects.skt.driver.links import SktLink
+from bridge.dialects.skt.driver.listener import SktListener
+from bridge.dialects.skt.driver.loop import Driver, OtherGenerationError
+from bridge.dialects.skt.driver.opening import Opening, checked, dotted
+from bridge.dialects.skt.driver.questions import Questions
 from bridge.driving.trouble import ModuleError
 from bridge.model import Capability, Condition, Endpoint, Identity, Limits, Login, Peers, Phase, State
 from bridge.network import Network, NetworkError, StateBox

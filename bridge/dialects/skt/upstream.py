@@ -15,13 +15,15 @@ from typing import cast
 import trio
 
 from bridge.command_log import CommandEvent, CommandLog, Part
-from bridge.dialects.skt import module_call, module_station, module_through
-from bridge.dialects.skt.module_call import Call
-from bridge.dialects.skt.module_console import Console, Editor, Heard, Manner, Order
-from bridge.dialects.skt.module_reply import Outcome, Raw, Refused
-from bridge.dialects.skt.module_runner import Runner
-from bridge.dialects.skt.module_send import RawPayload
-from bridge.dialects.skt.module_state import Module
+from bridge.dialects.skt.module import call as module_call
+from bridge.dialects.skt.module import station as module_station
+from bridge.dialects.skt.module import through as module_through
+from bridge.dialects.skt.module.call import Call
+from bridge.dialects.skt.module.console import Console, Editor, Heard, Manner, Order
+from bridge.dialects.skt.module.reply import Outcome, Raw, Refused
+from bridge.dialects.skt.module.runner import Runner
+from bridge.dialects.skt.module.send import RawPayload
+from bridge.dialects.skt.module.state import Module
 from bridge.model import Condition, HostSettings
 from bridge.network import Network, NetworkError
 from bridge.ports import Port, PortLost

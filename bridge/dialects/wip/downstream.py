@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import trio
 
-from bridge.dialects.wip.creates import Work, check_argument, dotted
-from bridge.dialects.wip.datagrams import WipDatagramLink
-from bridge.dialects.wip.life import Life
-from bridge.dialects.wip.links import WipLink
-from bridge.dialects.wip.listener import WipListener
-from bridge.dialects.wip.sockets import TCP, UDP
+from bridge.dialects.wip.driver.creates import Work, check_argument, dotted
+from bridge.dialects.wip.driver.datagrams import WipDatagramLink
+from bridge.dialects.wip.driver.life import Life
+from bridge.dialects.wip.driver.links import WipLink
+from bridge.dialects.wip.driver.listener import WipListener
+from bridge.dialects.wip.driver.sockets import TCP, UDP
 from bridge.model import Capability, Condition, Endpoint, Identity, Login, Peers, Phase
 from bridge.network import NetworkError
 

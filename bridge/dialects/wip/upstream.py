@@ -13,15 +13,15 @@ from collections.abc import Callable
 import trio
 
 from bridge.command_log import CommandLog, final_words
-from bridge.dialects.wip import module_line
-from bridge.dialects.wip import module_reply as reply
-from bridge.dialects.wip.module_commands import CommandLine, Ran
-from bridge.dialects.wip.module_line import CommandReader
-from bridge.dialects.wip.module_port import HostLine
-from bridge.dialects.wip.module_socket import ModuleSocket
-from bridge.dialects.wip.module_state import Module
-from bridge.dialects.wip.module_visit import Visit
-from bridge.dialects.wip.module_writer import ModuleWriter
+from bridge.dialects.wip.module import line as module_line
+from bridge.dialects.wip.module import reply
+from bridge.dialects.wip.module.commands import CommandLine, Ran
+from bridge.dialects.wip.module.line import CommandReader
+from bridge.dialects.wip.module.port import HostLine
+from bridge.dialects.wip.module.socket import ModuleSocket
+from bridge.dialects.wip.module.state import Module
+from bridge.dialects.wip.module.visit import Visit
+from bridge.dialects.wip.module.writer import ModuleWriter
 from bridge.model import HostSettings
 from bridge.network import Network, NetworkError
 from bridge.ports import Port, Wire

@@ -1,0 +1,1 @@
+"""The parts of upstream.py: the module that a SKT host sees."""

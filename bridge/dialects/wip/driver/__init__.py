@@ -1,0 +1,1 @@
+"""The parts of downstream.py: what drives a real WIP module."""
