@@ -16,6 +16,7 @@ The rules that hold here, each because something broke without it:
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
@@ -125,7 +126,7 @@ class StreamLink(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """At least one byte, or ``b''`` at the end.  Raises LinkLost where the link did not end in order."""
-        most = 65536 if max_bytes is None else max_bytes
+        most = 65536 if max_bytes is None else operator.index(max_bytes)  # a wrong type at once, not when data come
         if most < 1:
             raise ValueError("max_bytes must be at least 1")
         while True:

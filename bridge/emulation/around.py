@@ -7,8 +7,6 @@ may change with the profile that its driver finds, its endpoints with what the m
 
 from __future__ import annotations
 
-import operator
-
 import trio
 
 from bridge.model import Condition, Endpoint, Identity, Limits, Login, Peers, State
@@ -58,10 +56,6 @@ class StreamLinkAround(StreamLink, trio.abc.HalfCloseableStream):
     def take(self, most: int) -> bytes:
         """See StreamLink."""
         return self.below.take(most)
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Trio's contract wants a wrong type refused at once, not when data come."""
-        return await super().receive_some(None if max_bytes is None else operator.index(max_bytes))
 
     async def find_endpoints(self) -> tuple[Endpoint | None, Endpoint | None]:
         """See StreamLink."""

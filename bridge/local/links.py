@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import operator
 import socket
 import struct
 import termios
@@ -152,10 +151,6 @@ class LocalStreamLink(StreamLink, trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
         self._check_closed()
         return self._pull()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Trio's contract wants a wrong type refused at once, not when data come."""
-        return await super().receive_some(None if max_bytes is None else operator.index(max_bytes))
 
     def take(self, most: int) -> bytes:
         """Up to ``most`` bytes out of the buffer."""
