@@ -5,7 +5,8 @@ to wake up, and each wake-up releases all that is due.  "Send n, sleep n / rate"
 time and runs at 50 to 80 % of the rate.
 
 Being late by up to `FIFO` is caught up, as a UART does whose FIFO did not run dry; a longer silence was a silence, and
-the schedule starts anew.  No task runs in the background: `send` returns when the last byte has left, so `sent` is
+the schedule starts anew.  So is the lateness of what was received where an answer follows at once: a timer that wakes
+us a millisecond late would make every turn of a dialogue that much longer than on a line.  No task runs in the background: `send` returns when the last byte has left, so `sent` is
 exact, and what is read ahead is bounded by `FIFO` too, the rest waiting in the port below (back-pressure).
 """
 
@@ -49,6 +50,8 @@ class PacedPort(Port):
         self._set_baud(self._default)
         self._left_at = float("-inf")  # when the last byte sent left the line
         self._offered_at = float("-inf")  # when the last send ended
+        self._gave_at = float("-inf")  # when bytes were last delivered
+        self._late = 0.0  # seconds by which they were later than the line
         self._held = bytearray()  # read from inner, not yet due; at most _depth
         self._came_at = trio.current_time()  # when the last byte delivered came off the line
 
@@ -79,6 +82,8 @@ class PacedPort(Port):
         data = bytes(self._held[:due])
         del self._held[:due]
         self._came_at += due * self._byte
+        self._gave_at = trio.current_time()
+        self._late = self._gave_at - self._came_at
         return data
 
     async def _read_ahead(self) -> None:
@@ -96,7 +101,11 @@ class PacedPort(Port):
 
     async def _send(self, data: bytes, check: Callable[[], None]) -> int:
         now = trio.current_time()
-        oldest = now - FIFO if now - self._offered_at <= _PROMPT else now
+        oldest = now
+        if now - self._offered_at <= _PROMPT:
+            oldest = now - FIFO
+        elif now - self._gave_at <= _PROMPT:
+            oldest = now - self._late  # an answer, by someone who was woken so much too late
         self._left_at = max(self._left_at, oldest)
         start = 0
         try:

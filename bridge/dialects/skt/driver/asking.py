@@ -22,8 +22,12 @@ class Pace:
     most: int  # with more than this the link is lost: only where the module pushes
     shortest: float  # between two questions where data or a send were seen lately
     longest: float  # between two questions of an idle link
-    busy: float  # between two questions in vain while a send goes on: its chunks need the wire
+    busy: float  # questions in vain wait so long at most while payload goes out: it needs the wire
     pushed: bool  # the module sends data by itself
+
+    def put_off(self, due: float, quiet_at: float, asked_at: float) -> float:
+        """When a question is asked that was due at ``due``: not while payload goes out, unless that is for long."""
+        return max(due, min(quiet_at, asked_at + self.busy))
 
 
 class Asked(Held):
@@ -35,6 +39,7 @@ class Asked(Held):
         self._interval = pace.shortest
         self._ask_at = 0.0
         self._asked_at = float("-inf")  # the last question that was in vain
+        self.sent_at = float("-inf")  # the last payload that the module took
 
     @property
     def full(self) -> bool:
@@ -44,7 +49,9 @@ class Asked(Held):
     @property
     def ask_at(self) -> float:
         """When the module is to be asked for data and for a close; never where it pushes, or there is no room."""
-        return float("inf") if self.pace.pushed or self.full or not self.live else self._ask_at
+        if self.pace.pushed or self.full or not self.live:
+            return float("inf")
+        return self.pace.put_off(self._ask_at, self.sent_at + self.pace.shortest, self._asked_at)
 
     def asked(self, now: float, count: int) -> None:
         """The module was asked and gave so many bytes: more may wait where it gave some."""
@@ -65,10 +72,12 @@ class Asked(Held):
 
     def sent(self, now: float) -> None:
         """A peer answers what it was sent: look soon."""
+        self.sent_at = now
         self._interval = self.pace.shortest
         self._ask_at = min(self._ask_at, now + self.pace.shortest)
 
     def learnt(self, number: int) -> None:
         """See Held."""
         super().learnt(number)
-        self._ask_at = trio.current_time() + self.pace.shortest
+        self._asked_at = trio.current_time()  # it is new: there is nothing yet
+        self._ask_at = self._asked_at + self.pace.shortest

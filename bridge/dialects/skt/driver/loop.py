@@ -120,7 +120,7 @@ class Driver:
             self.wire.check()
             self.wire.look()
             if not await self._step():
-                due = min(self.opener.due, self._upkeep.look_at, self.bearer.look_at, self.traffic.due)
+                due = min(self.opener.due, self._look_at, self.bearer.look_at, self.traffic.due)
                 if self.opener.alone:
                     due = self.opener.due
                 await self.wire.wake.wait(min(due - trio.current_time(), self.wire.look_in))
@@ -146,7 +146,7 @@ class Driver:
             await self.jobs.run_next()
         elif self.opener.work:
             await self.opener.run_next()
-        elif now >= self._upkeep.look_at + self.traffic.sending * self.pace.busy:
+        elif now >= self._look_at:
             await self._upkeep.look()
         elif now >= self.bearer.look_at:
             await self.bearer.look()
@@ -155,6 +155,12 @@ class Driver:
         else:
             return False
         return True
+
+    @property
+    def _look_at(self) -> float:
+        """When SKTSTATE is due.  It costs the wire like payload, and a peer that left is seen by a send."""
+        due = self._upkeep.look_at
+        return self.pace.put_off(due, self.traffic.quiet_at, due)
 
     def _bearer_changed(self, address: str | None) -> None:
         """State first, then the links: without the address they had, none of them has a peer any more."""

@@ -76,9 +76,12 @@ class Traffic:
         return min((held.ask_at for held in self._registry if isinstance(held, Asked)), default=float("inf"))
 
     @property
-    def sending(self) -> bool:
-        """Payload waits for the wire, and whether its peers are there is seen by sending it."""
-        return any(isinstance(held, Asked) and held.live and self._outgoing(held) for held in self._registry)
+    def quiet_at(self) -> float:
+        """When no payload has gone out for a while; while some waits for the wire, not before it has."""
+        asked = [held for held in self._registry if isinstance(held, Asked) and held.live]
+        if any(self._outgoing(one) for one in asked):
+            return float("inf")
+        return max((one.sent_at + one.pace.shortest for one in asked), default=float("-inf"))
 
     def _outgoing(self, asked: Asked) -> bool:
         if isinstance(asked, SktLink):

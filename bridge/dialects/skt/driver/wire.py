@@ -66,6 +66,7 @@ class Wire:
         self._data: Data | None = None  # of an awaited SKTREAD
         self._reading = 0  # the id that it reads
         self._final: int | None = None
+        self._ended_at = 0.0  # when it came
         self.prompted = False  # it waits for raw bytes
         self.high_water = False  # it said that it is nearly full
         self._ready_at = 0.0  # the guard after the last answer ends
@@ -130,7 +131,7 @@ class Wire:
         if self._pending and self._final is None:
             code = self.finals.code(self._pending, line)
             if code is not None and not (self.serving and self._pending == "SKTSERVER" and code in self.deaths):
-                self._final = code
+                self._end_with(code)
                 self._info += [line] if self._pending == "GMR" and code == 0 else []
                 return
         for name, pattern in self._urcs:
@@ -149,7 +150,7 @@ class Wire:
         if self._pending == "SKTREAD" and self._final is None and self._data is None and data.id == self._reading:
             self._data = data
             if self.finals.named:
-                self._final = 0
+                self._end_with(0)
             return
         self._on_data(data)
 
@@ -159,8 +160,12 @@ class Wire:
         if loss.doubt:
             self.doubt = self.doubt or "a payload did not come whole"
             if self._pending and self._final is None:
-                self._final = GARBLED
+                self._end_with(GARBLED)
         self._on_loss(loss)
+
+    def _end_with(self, code: int) -> None:
+        """The pending command has its result; the guard counts from here, not from when the driver's task is woken."""
+        self._final, self._ended_at = code, trio.current_time()
 
     def _shown(self, line: bytes) -> bytes:
         """WLSTATE prints the network's password in clear, in a line whose name builds differ about."""
@@ -240,7 +245,8 @@ class Wire:
     def end(self, limit: float) -> list[bytes]:
         """What became of it, ``limit`` seconds having been waited at most.  Raises ModuleError, ModuleLost."""
         during = self._pending
-        self._ready_at = trio.current_time() + self._profile.seconds("guard")
+        ended_at = trio.current_time() if self._final is None else self._ended_at
+        self._ready_at = ended_at + self._profile.seconds("guard")
         self.reader.expect_echo(b"")
         self.check()
         if self._final is None:
