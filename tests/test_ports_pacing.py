@@ -2,6 +2,7 @@ import os
 
 import pytest
 import trio
+import trio.testing
 
 from bridge.ports import PortLost
 from bridge.ports.memory import line
@@ -198,3 +199,35 @@ async def test_a_timed_send_that_is_cancelled_tells_how_far_it_came(autojump_clo
     assert timed.sent == pytest.approx((0.5 + FIFO) / BYTE, rel=0.06)
     with trio.move_on_after(1):
         assert not await b.receive()
+
+
+async def test_an_answer_makes_up_for_a_late_timer(mock_clock):
+    a, b = line()
+    paced, byte = PacedPort(b, 10_000), 0.001
+    await a.send(b"?")
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def answer():
+            assert await paced.receive() == b"?"
+            await paced.send(b"!!")
+
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(1.8 * byte)  # woken 0.8 of a byte late
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(1.3 * byte)
+        # On the line the question ended after one byte time, and the answer after three.
+        with trio.fail_after(0.5 * byte):
+            assert await a.receive() == b"!!"
+
+
+async def test_time_spent_on_an_answer_is_not_made_up(autojump_clock):
+    a, b = line()
+    paced, byte = PacedPort(b, 10_000), 0.001
+    await a.send(b"??")
+    assert await paced.receive(1) == b"?"
+    await trio.sleep(0.040)  # busy with something, and then something waits already
+    assert await paced.receive(1) == b"?"
+    begun = trio.current_time()
+    await paced.send(b"!!")
+    assert trio.current_time() - begun == pytest.approx(2 * byte)

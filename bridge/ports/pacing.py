@@ -51,7 +51,7 @@ class PacedPort(Port):
         self._left_at = float("-inf")  # when the last byte sent left the line
         self._offered_at = float("-inf")  # when the last send ended
         self._gave_at = float("-inf")  # when bytes were last delivered
-        self._late = 0.0  # seconds by which they were later than the line
+        self._late = 0.0  # seconds by which the timer was later than the line then
         self._held = bytearray()  # read from inner, not yet due; at most _depth
         self._came_at = trio.current_time()  # when the last byte delivered came off the line
 
@@ -72,18 +72,19 @@ class PacedPort(Port):
         self._came_at = max(self._came_at, trio.current_time() - FIFO)
         want = min(most, len(self._held))
         due = self._due(self._came_at, want)
+        self._late = 0.0
         if not due:
-            now = trio.current_time()
             last = self._came_at + want * self._byte
+            wake_at = min(last, max(self._came_at + self._byte, trio.current_time() + _GRAIN))
             # Cancelled here, the bytes stay in _held.
-            await trio.sleep_until(min(last, max(self._came_at + self._byte, now + _GRAIN)))
+            await trio.sleep_until(wake_at)
             check()
+            self._late = trio.current_time() - wake_at
             due = max(1, self._due(self._came_at, want))
         data = bytes(self._held[:due])
         del self._held[:due]
         self._came_at += due * self._byte
         self._gave_at = trio.current_time()
-        self._late = self._gave_at - self._came_at
         return data
 
     async def _read_ahead(self) -> None:
