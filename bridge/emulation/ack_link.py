@@ -5,20 +5,20 @@
     closed by its owner          the queue is flushed within FLUSH, then the link below is closed
     a chunk fails                what is in the queue is lost, told and counted; the link has that condition
 
-Reading goes to the link below.  It ends at once where the end was ours (`cut`): the link below would live on.
+How it is read is in `bridge.emulation.ack_reading`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
+from bridge.emulation.ack_reading import AckReading
 from bridge.emulation.ack_sending import AckSending
-from bridge.emulation.around import StreamLinkAround
 from bridge.model import Capability, Condition, Delivered
 from bridge.network import LinkLost, NetworkError
 
@@ -46,7 +46,7 @@ class Eof(Enum):
     SENT = auto()
 
 
-class AckLink(StreamLinkAround):
+class AckLink(AckReading):
     """See the module.  ``ended(link, lost, in_flight)`` is called when committed bytes are lost, and when it is over."""
 
     def __init__(self, below: StreamLink, network: Network, ended: Callable[[AckLink, int, int], None]) -> None:
@@ -60,12 +60,9 @@ class AckLink(StreamLinkAround):
         self._sending: AckSending | None = None
         self._condition: Condition | None = None
         self._lost = False  # no byte will be carried any more
-        self._cut = False  # and none is read
-        self._closed = False
         self._eof = Eof.NONE
         self._eof_refused: NetworkError | None = None
         self._carrying = trio.CancelScope()
-        self._reading: set[trio.CancelScope] = set()
         self._waits_for_room = False
         self._changed = trio.Event()
 
@@ -170,44 +167,6 @@ class AckLink(StreamLinkAround):
             self._sending = None
             self._wake()
 
-    # --- receiving ---
-
-    def waiting(self) -> int:
-        """See StreamLink."""
-        return 0 if self._cut else self.below.waiting()
-
-    async def wait_readable(self) -> int:
-        """See StreamLink."""
-        return await self._read(self.below.wait_readable)
-
-    async def fetch(self) -> int:
-        """See StreamLink."""
-        return await self._read(self.below.fetch)
-
-    def take(self, most: int) -> bytes:
-        """See StreamLink."""
-        return b"" if self._cut or self._closed else self.below.take(most)
-
-    async def _read(self, call: Callable[[], Awaitable[int]]) -> int:
-        """The call below; it is left where the end is ours, of which the link below may not know yet."""
-        with trio.CancelScope() as scope:
-            self._reading.add(scope)
-            try:
-                if self._closed or self._cut:
-                    await trio.lowlevel.checkpoint()
-                else:
-                    count = await call()
-                    if not self._cut:
-                        return count
-            except trio.ClosedResourceError:
-                if not self._cut:
-                    raise
-            finally:
-                self._reading.discard(scope)
-        if self._closed:
-            raise trio.ClosedResourceError("this link was closed")
-        return 0
-
     # --- the end ---
 
     async def aclose(self) -> None:
@@ -215,10 +174,9 @@ class AckLink(StreamLinkAround):
         if not self._closed:
             if self._sending is not None:
                 self._sending.abort()
-            self._closed = True
+            self._close_reading()
             self._condition = self.condition or Condition.LINK_CLOSED
             self._carrying.deadline = trio.current_time() + FLUSH
-            self._stop_reading()
             self._wake()
         await self.over.wait()
         await trio.lowlevel.checkpoint()
@@ -234,11 +192,10 @@ class AckLink(StreamLinkAround):
         self._queue.clear()
         self._in_flight = 0
         self._lost = True
-        self._cut = self._cut or cut
         self._condition = why  # also where the peer had closed in order: this is what its host has to know
         self._carrying.cancel()
         if cut:
-            self._stop_reading()
+            self._cut_reading()
         self._wake()
         self._ended(self, lost, in_flight)
 
@@ -249,10 +206,6 @@ class AckLink(StreamLinkAround):
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
-
-    def _stop_reading(self) -> None:
-        for scope in self._reading:
-            scope.cancel()
 
     # --- the link's own task ---
 

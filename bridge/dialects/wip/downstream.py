@@ -137,18 +137,16 @@ class WipNetwork(Life):
 
     async def _chosen(self, choose: Callable[[], T]) -> T:
         """What ``choose`` finds; where nothing is free, closes under way are waited for.  Raises NetworkError."""
-        with trio.move_on_after(self._profile.seconds("index_wait")):
-            while True:
-                try:
-                    return choose()
-                except NetworkError:
-                    closing = next((socket for socket in self._sockets if socket.condition is not None), None)
-                    if closing is None:
-                        raise
+        deadline = trio.current_time() + self._profile.seconds("index_wait")
+        while True:
+            try:
+                return choose()
+            except NetworkError:
+                closing = next((socket for socket in self._sockets if socket.condition is not None), None)
+                if closing is None:
+                    raise
+            with trio.move_on_at(deadline) as limit:
                 await closing.freed.wait()
-                self._check_up()
-        raise NetworkError(Condition.NO_FREE_LINK, "the modem is slow to close")
-
-    def _check_up(self) -> None:
-        if self._box.now.phase is not Phase.UP:
-            raise NetworkError(Condition.BEARER_UNAVAILABLE, str(self._box.now.cause or "starting"))
+            if limit.cancelled_caught:
+                raise NetworkError(Condition.NO_FREE_LINK, "the modem is slow to close")
+            self._check_up()

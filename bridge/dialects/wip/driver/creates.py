@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -23,15 +22,13 @@ from bridge.trace import Trace
 Work = Callable[[], Awaitable[None]]  # a dialogue for the driver's task
 
 _NAME = re.compile(r"[A-Za-z0-9._:-]+")
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_DOTTED = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 
 
 def dotted(host: str) -> bool:
     """Whether it is an IPv4 address."""
-    try:
-        ipaddress.IPv4Address(host)
-    except ValueError:
-        return False
-    return True
+    return _DOTTED.fullmatch(host) is not None
 
 
 def check_argument(profile: Profile, host: str, port: int) -> None:

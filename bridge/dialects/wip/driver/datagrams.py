@@ -7,7 +7,6 @@ said, which is no loss here, because a socket that is bound to one peer hears no
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,8 +14,9 @@ import trio
 
 from bridge.dialects.wip.driver.links import Ask
 from bridge.dialects.wip.driver.sockets import UDP, Outgoing, Socket
+from bridge.driving.datagrams import DrivenDatagrams
 from bridge.model import Condition, Datagram, Delivered, Endpoint
-from bridge.network import DatagramLink, LinkLost, NetworkError
+from bridge.network import LinkLost, NetworkError
 from bridge.wire.dle import END, ETX, Decoder, encode
 
 
@@ -29,7 +29,7 @@ class Bounds:
     queue: int  # datagrams that may wait here; the newest is lost then
 
 
-class WipDatagramLink(Socket, DatagramLink):
+class WipDatagramLink(Socket, DrivenDatagrams):
     """One UDP socket of the modem, bound to one peer."""
 
     protocol = UDP
@@ -41,10 +41,9 @@ class WipDatagramLink(Socket, DatagramLink):
     ) -> None:
         super().__init__(index, want)
         self.bounds = bounds
-        self.peak = 0  # datagrams
+        self.room = bounds.queue
         self._ask = ask
         self._dropped = dropped
-        self._queue: deque[Datagram] = deque()
         self._decoder = Decoder()
         self._part = bytearray()  # the datagram that is coming in
         self._overflow = False  # more of it came than is kept
@@ -94,18 +93,11 @@ class WipDatagramLink(Socket, DatagramLink):
 
     def waiting(self) -> int:
         """See DatagramLink."""
-        return sum(len(datagram.data) for datagram in self._queue) + self.announced
+        return super().waiting() + self.announced
 
     async def wait_readable(self) -> bool:
         """See DatagramLink."""
-        await trio.lowlevel.checkpoint()
-        while not self._queue and self._heralded is None:
-            if self.closing:
-                raise trio.ClosedResourceError
-            if self.condition is not None:
-                return False
-            await self._changed.wait()
-        return True
+        return await self.wait_for(lambda: bool(self._queue) or self._heralded is not None)
 
     async def fetch(self) -> int:
         """See DatagramLink."""
@@ -115,25 +107,10 @@ class WipDatagramLink(Socket, DatagramLink):
             await self._changed.wait()
         return len(self._queue)
 
-    def take(self) -> Datagram | None:
-        """See DatagramLink."""
-        if not self._queue:
-            return None
-        self.want()
-        return self._queue.popleft()
-
     async def find_endpoints(self) -> tuple[Endpoint | None, Endpoint | None]:
         """See DatagramLink."""
         await self._ask(self)
         return self.local, self.peer
-
-    async def aclose(self) -> None:
-        """See DatagramLink."""
-        self.closing = True
-        self._queue.clear()
-        self.end(Condition.LINK_CLOSED)
-        self.want()
-        await self.freed.wait()
 
     # --- for the driver ---
 
@@ -145,17 +122,17 @@ class WipDatagramLink(Socket, DatagramLink):
     @property
     def buffered(self) -> int:
         """See Socket."""
-        return sum(len(datagram.data) for datagram in self._queue) + len(self._part)
+        return super().waiting() + len(self._part)
 
     @property
     def wants_in(self) -> bool:
         """See Socket.  An empty datagram is one."""
-        return self._heralded is not None and len(self._queue) < self.bounds.queue
+        return self._heralded is not None and not self.full
 
     @property
     def full(self) -> bool:
         """See Socket."""
-        return len(self._queue) >= self.bounds.queue
+        return len(self._queue) >= self.room
 
     def announce(self, count: int, source: Endpoint | None) -> None:
         """See Socket.  With a source it is about one datagram, the first in the modem; else about all of them."""
@@ -222,9 +199,5 @@ class WipDatagramLink(Socket, DatagramLink):
         self._overflow, self._expected = False, None
         if self.condition is not None:
             return
-        if len(self._queue) >= self.bounds.queue:
+        if not self.keep(Datagram(data, source, cut)):
             self._dropped(self, f"{len(data)} bytes, {len(self._queue)} datagrams wait")
-            return
-        self._queue.append(Datagram(data, source, cut))
-        self.peak = max(self.peak, len(self._queue))
-        self.wake()

@@ -1,7 +1,7 @@
 """The life of a modem: brought up, served, lost, and brought up again; and what the driver is made of.
 
-One task drives the wire, one reads it, one looks after a bearer that dies without a word.  What the Network offers
-above this is in `bridge.dialects.wip.downstream`.
+One task drives the wire, one reads it (`DrivenNetwork`), one looks after a bearer that dies without a word.  What the
+Network offers above this is in `bridge.dialects.wip.downstream`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from bridge.dialects.wip.driver.sim import Sim
 from bridge.dialects.wip.driver.sockets import SERVER, Socket
 from bridge.dialects.wip.driver.urcs import Fields, Urcs
 from bridge.dialects.wip.driver.watch import Watch, Who
+from bridge.driving.life import DrivenNetwork
 from bridge.driving.trouble import ModuleError, ModuleLost
-from bridge.model import Capability, Condition, Limits, ModuleSettings, Phase, State
-from bridge.network import Network, NetworkError, StateBox
+from bridge.model import Capability, Condition, Limits, ModuleSettings, Phase
 from bridge.ports import Port, PortLost
 from bridge.tables import Profile
 from bridge.trace import Trace
@@ -41,7 +41,7 @@ from bridge.trace import Trace
 log = structlog.get_logger("bridge.wip")
 
 
-class Life(Network):
+class Life(DrivenNetwork):
     """Drives a modem of the WIP family on ``port``.
 
     ``others``: the profiles that it may turn out to have, where nobody has said which; it is asked at its first bring-up.
@@ -59,12 +59,11 @@ class Life(Network):
         settings: ModuleSettings | None = None,
         others: Sequence[Profile] = (),
     ) -> None:
-        self._port = port
+        super().__init__(port)
         self._trace = trace
         self._settings = settings or ModuleSettings()
         self._sim = Sim(self._settings.pin)
         self._finder = family.Finder(others)
-        self._box = StateBox()
         self._ever_up = False
         self._reset_told = False  # the generation has grown since the modem was up
         self._told = ""  # the last lasting trouble that was logged
@@ -105,67 +104,13 @@ class Life(Network):
     def _hear(self, name: str, fields: Fields) -> None:
         self._urcs(name, fields)
 
-    # --- state ---
-
-    @property
-    def state(self) -> State:
-        """See Network."""
-        return self._box.now
-
-    async def wait_state(self, after: int) -> State:
-        """See Network."""
-        return await self._box.wait(after)
-
     # --- the wire ---
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """See Network.  A port that reopens is waited for; what the modem still holds then is closed by the bring-up."""
-        task_status.started()
-        try:
-            while await self._lost_port():
-                if not self._port.reopens:
-                    raise NetworkError(Condition.PORT_LOST, self._port.name)
-                try:
-                    await self._port.reopen()
-                except PortLost:
-                    raise NetworkError(Condition.PORT_LOST, self._port.name) from None
-                self._modem.start_over()
-        finally:
-            self._listeners.end(self._box.now.cause or Condition.ABORTED)
+    async def _read(self) -> None:
+        await self._modem.read()
 
-    async def _lost_port(self) -> bool:
-        """Drive the modem until the port is lost (True)."""
-        lost = False
-        async with trio.open_nursery() as nursery:
-            # The reader outlives a cancellation: leaving a mapped socket needs its answers.
-            reading = trio.CancelScope(shield=True)
-
-            def fail() -> None:
-                nonlocal lost
-                lost = True
-                self._fail(Phase.FAILED, Condition.PORT_LOST)
-
-            async def read() -> None:
-                with reading:
-                    try:
-                        await self._modem.read()
-                    except PortLost:
-                        fail()
-                        nursery.cancel_scope.cancel()
-
-            nursery.start_soon(read)
-            nursery.start_soon(self._watch_bearer)
-            try:
-                await self._drive()
-            except PortLost:
-                fail()
-            finally:
-                if not lost:
-                    with trio.move_on_after(self.shutdown_grace, shield=True):
-                        await self._say_goodbye()
-                reading.cancel()
-                nursery.cancel_scope.cancel()
-        return lost
+    def _end_listeners(self, condition: Condition) -> None:
+        self._listeners.end(condition)
 
     async def _watch_bearer(self) -> None:
         """For as long as there is a line."""
@@ -173,7 +118,9 @@ class Life(Network):
             await trio.sleep(self._profile.seconds("watch"))
             self._watch.look()
 
-    async def _drive(self) -> None:
+    async def _drive(self, line: trio.Nursery) -> None:
+        self._modem.start_over()
+        line.start_soon(self._watch_bearer)
         while True:
             try:
                 self._box.change(Phase.STARTING)
@@ -206,7 +153,7 @@ class Life(Network):
         await trio.sleep(self._profile.seconds("lasting_retry" if trouble.lasting else "retry"))
 
     def _fail(self, phase: Phase, condition: Condition) -> None:
-        """State first, then the links and whoever waits for a create, then everything else that was asked."""
+        """See DrivenNetwork.  Whoever waits for a create is told with the links."""
         self._urcs.bearer = False  # bring-up asks; a modem whose bearer is up says 803
         self._questions.forget()
         reset = condition is Condition.MODULE_RESET
@@ -217,7 +164,7 @@ class Life(Network):
         self._sockets.clear()  # bring-up closes whatever the modem still holds
         self._arbiter.jobs.fail(condition)
 
-    async def _say_goodbye(self) -> None:
+    async def _leave(self) -> None:
         """Leave the modem in command state, with nothing open."""
         try:
             if self._arbiter.mapped is not None and not await self._modem.leave():

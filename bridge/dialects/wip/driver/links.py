@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import trio
 
 from bridge.dialects.wip.driver.sockets import TCP, Outgoing, Socket
+from bridge.driving.streams import DrivenStream
 from bridge.model import Condition, Delivered, Endpoint
-from bridge.network import LinkLost, NetworkError, Sending, StreamLink
+from bridge.network import LinkLost, NetworkError, Sending
 from bridge.wire.dle import END, ETX, Decoder
 
 OUTBOX = 4096  # bytes of a send that may wait here for the wire
@@ -81,7 +82,7 @@ class WipSending(Outgoing, Sending):
             await self._changed.wait()
 
 
-class WipLink(Socket, StreamLink):
+class WipLink(Socket, DrivenStream):
     """One TCP client socket of the modem, dialled or accepted."""
 
     protocol = TCP
@@ -92,10 +93,8 @@ class WipLink(Socket, StreamLink):
         self.room = room
         self.coded = coded  # ETX and DLE are escaped both ways: this modem has data mode 1 for TCP
         self._decoder = Decoder()
-        self.peak = 0
         self._ask = ask
         self._announced = 0  # bytes the modem said it holds
-        self._buffer = bytearray()
         self._came_at = -GATHER  # when the last of it came
 
     # --- the seam ---
@@ -118,18 +117,7 @@ class WipLink(Socket, StreamLink):
 
     def waiting(self) -> int:
         """See StreamLink."""
-        return len(self._buffer) + (self._announced if self.condition is None else 0)
-
-    async def wait_readable(self) -> int:
-        """See StreamLink."""
-        await trio.lowlevel.checkpoint()
-        while not self.waiting():
-            if self.closing:
-                raise trio.ClosedResourceError
-            if self.condition is not None:
-                return 0
-            await self._changed.wait()
-        return self.waiting()
+        return super().waiting() + (self._announced if self.condition is None else 0)
 
     async def fetch(self) -> int:
         """See StreamLink."""
@@ -145,14 +133,6 @@ class WipLink(Socket, StreamLink):
             with trio.move_on_at(self._came_at + GATHER):
                 await self._changed.wait()
         return len(self._buffer)
-
-    def take(self, most: int) -> bytes:
-        """See StreamLink."""
-        data = bytes(self._buffer[:most])
-        del self._buffer[:most]
-        if data:
-            self.want()
-        return data
 
     async def find_endpoints(self) -> tuple[Endpoint | None, Endpoint | None]:
         """See StreamLink."""
@@ -185,15 +165,6 @@ class WipLink(Socket, StreamLink):
         finally:
             self.current = None
 
-    async def aclose(self) -> None:
-        """See StreamLink."""
-        self.closing = True
-        if self.current is not None:
-            self.current.wake()
-        self.end(Condition.LINK_CLOSED)
-        self.want()
-        await self.freed.wait()
-
     # --- for the driver ---
 
     @property
@@ -222,18 +193,11 @@ class WipLink(Socket, StreamLink):
         return len(self._buffer) > self.room.leave_mark
 
     def deliver(self, data: bytes) -> None:
-        """See Socket.  A link that overruns its bounded buffer is ended, never the others."""
+        """See Socket."""
         data = self._decoded(data) if self.coded else data
-        if self.condition is not None or not data:
-            return
-        if len(self._buffer) + len(data) > self.room.most:
-            self.end(Condition.RECEIVE_OVERRUN)
-            return
-        self._buffer += data
-        self._came_at = trio.current_time()
-        self.peak = max(self.peak, len(self._buffer))
-        self._announced = max(0, self._announced - len(data))
-        self.wake()
+        if self.keep(data, self.room.most):
+            self._came_at = trio.current_time()
+            self._announced = max(0, self._announced - len(data))
 
     def _decoded(self, data: bytes) -> bytes:
         """Payload.  Behind an ETX without a DLE there is none: the peer has reset, the modem is in command state."""

@@ -6,7 +6,6 @@ accepted and closed by the modem itself.  An accept names two indexes and no add
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 import structlog
@@ -16,9 +15,10 @@ from bridge.dialects.wip.driver.creates import Creator, Work
 from bridge.dialects.wip.driver.links import WipLink
 from bridge.dialects.wip.driver.registry import Registry
 from bridge.dialects.wip.driver.sockets import SERVER, Socket
+from bridge.driving.listener import DrivenListener, DrivenListeners
 from bridge.driving.trouble import ModuleError
 from bridge.model import Condition, Endpoint
-from bridge.network import LinkLost, Listener, NetworkError
+from bridge.network import NetworkError
 from bridge.tables import Profile
 from bridge.trace import Trace
 
@@ -49,33 +49,11 @@ class Server(Socket):
         super().end(condition)
 
 
-class WipListener(Listener):
-    """One TCP server as its user sees it; it outlives the modem's resets."""
-
-    def __init__(self, local: Endpoint, room: int, bound: int, forget: Callable[[WipListener], None]) -> None:
-        self.local = local
-        self.room = room
-        self.server: Server | None = None  # None: the modem does not listen now
-        self.closed = False
-        self.peak = 0
-        self._bound = bound  # links that may wait here for `accept`
-        self._forget = forget
-        self._waiting: deque[WipLink] = deque()
-        self._changed = trio.Event()
-
-    async def accept(self) -> WipLink:
-        """See Listener."""
-        await trio.lowlevel.checkpoint()
-        while not self._waiting:
-            if self.closed:
-                raise trio.ClosedResourceError
-            if self.condition is not None:
-                raise LinkLost(self.condition)
-            await self._changed.wait()
-        return self._waiting.popleft()
+class WipListener(DrivenListener[WipLink, Server]):
+    """See DrivenListener."""
 
     async def aclose(self) -> None:
-        """See Listener."""
+        """See Listener.  Returns when the modem does not listen any more."""
         await trio.lowlevel.checkpoint()
         self.closed = True
         server = self.server
@@ -83,37 +61,12 @@ class WipListener(Listener):
         if server is not None:
             await server.freed.wait()
 
-    def end(self, condition: Condition) -> None:
-        """It listens no more, and will not again; the first reason stays."""
-        if self.condition is None:
-            self.condition = condition
-            self._forget(self)
-            if self.server is not None:
-                self.server.end(Condition.LINK_CLOSED)
-        self._wake()
-
-    def offer(self, link: WipLink) -> bool:
-        """A peer was accepted; False: nobody can take it."""
-        if self.condition is not None or len(self._waiting) >= self._bound:
-            return False
-        self._waiting.append(link)
-        self.peak = max(self.peak, len(self._waiting))
-        self._wake()
-        return True
-
-    def server_ended(self, server: Server) -> None:
-        """The modem does not listen any more: what nobody took is closed."""
-        if self.server is server:
-            self.server = None
-        while self._waiting:
-            self._waiting.popleft().end(Condition.LINK_CLOSED)
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+    def _give_up_server(self) -> None:
+        if self.server is not None:
+            self.server.end(Condition.LINK_CLOSED)
 
 
-class Listeners:
+class Listeners(DrivenListeners[WipListener]):
     """All servers of one modem."""
 
     def __init__(
@@ -126,13 +79,13 @@ class Listeners:
         new_link: Callable[[int], WipLink],
         want: Callable[[], None],
     ) -> None:
+        super().__init__()
         self._profile = profile
         self._trace = trace
         self._creator = creator
         self._sockets = sockets
         self._new_link = new_link
         self._want = want
-        self._listeners: list[WipListener] = []
 
     async def listen(self, port: int, room: int, address: str) -> WipListener:
         """In the caller's task.  Raises NetworkError."""
@@ -187,12 +140,3 @@ class Listeners:
         if not isinstance(server, Server) or index not in server.span or not server.listener.offer(link):
             self._trace.note("accept-refused", f"{server_index},{index}: nobody can take it")
             link.end(Condition.LINK_CLOSED)
-
-    def end(self, condition: Condition) -> None:
-        """Every server ends, for good."""
-        for listener in list(self._listeners):
-            listener.end(condition)
-
-    def _forget(self, listener: WipListener) -> None:
-        if listener in self._listeners:
-            self._listeners.remove(listener)

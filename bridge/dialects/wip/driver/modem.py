@@ -173,7 +173,7 @@ class Modem(DataMode):
     ) -> list[bytes]:
         row = self._profile.template[template]
         text = row.send.format(**arguments)
-        shown = row.send.format(**{k: "***" if k in row.secret else v for k, v in arguments.items()})
+        shown = row.send.format(**arguments | dict.fromkeys(row.secret, "***")) if row.secret else text
         self._pending, self._info, self._final, self._then = template, [], None, then
         self._doubt.forget()
         echoes = self.echoes
@@ -252,7 +252,7 @@ class Modem(DataMode):
         self._sent_line = b""
         self._lines.rest()
         for line in lines:
-            self._trace.line(Lane.FROM_MODULE, line + b"\r\n", "after-data")
+            self._trace.line(Lane.FROM_MODULE, b"\r\n" + line + b"\r\n", "after-data")
             if line.startswith(b"+CME"):
                 if answered:
                     self._unasked(line)

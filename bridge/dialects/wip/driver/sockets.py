@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import trio
 
+from bridge.driving.handles import Handle
 from bridge.model import Condition, Endpoint
 from bridge.wire.dle import encode, whole
 
@@ -106,21 +107,16 @@ class Outgoing:
         self._changed = trio.Event()
 
 
-class Socket:
+class Socket(Handle):
     """The driver's view of one socket."""
 
     protocol = 0
     mode = ""  # the table's value with its data mode
     own_words: tuple[str, ...] = ()  # what the modem may say in its data mode without the socket having ended
 
-    local: Endpoint | None = None
-    peer: Endpoint | None = None
-    condition: Condition | None = None  # why it ended; None while it lives
-
     def __init__(self, index: int, want: Callable[[], None]) -> None:
+        super().__init__(want)
         self.index = index
-        self.want = want  # wakes the driver
-        self.local_port = 0  # the one we chose or asked for; 0: the modem's affair
         self.span = range(0)  # of a server: the indexes of what it spawns
         self.server: Socket | None = None  # the one that spawned it: its range stays reserved while this is open
         self.asked = False  # a create went out: the modem may hold something under this index
@@ -136,11 +132,8 @@ class Socket:
         self.visited_at = self.last_out = float("-inf")  # when a visit ended; when the last byte of a send went out
         self.fin = False  # the modem said the peer closed; its last bytes may still be in the modem
         self.unpolled = False  # fin seen, and nobody has asked since what is left
-        self.closing = False
         self.again = False  # the modem gave its index away before it said OK to the close: it is closed once more
-        self.freed = trio.Event()  # the modem's index may be used again
         self.current: Outgoing | None = None
-        self._changed = trio.Event()
 
     @property
     def key(self) -> Key:
@@ -187,13 +180,12 @@ class Socket:
         """The modem is about to be asked what it holds."""
 
     def end(self, condition: Condition) -> None:
-        """It is over; the first reason stays."""
+        """See Handle."""
         if self.condition is None:
-            self.condition = condition
+            super().end(condition)
             self.refuse(condition, "")
             if self.current is not None:
                 self.current.wake()
-            self.wake()
 
     # --- visits ---
 
@@ -248,8 +240,3 @@ class Socket:
 
     def shut_down(self) -> None:
         """The modem said so while it was mapped: no more will come from the peer, and nothing is left in the modem."""
-
-    def wake(self) -> None:
-        """Let whoever waits look again."""
-        self._changed.set()
-        self._changed = trio.Event()
