@@ -17,6 +17,7 @@ class Condition(StrEnum):
     BEARER_UNAVAILABLE = "bearer-unavailable"  # not up (yet), worth trying again
     CONNECT_REFUSED = "connect-refused"
     CONNECT_TIMEOUT = "connect-timeout"
+    DATA_LOST = "data-lost"  # what the peer sent did not come whole from the module
     HOST_UNREACHABLE = "host-unreachable"
     INDEX_IN_USE = "index-in-use"  # the module holds something under this number that we do not know of
     LINK_CLOSED = "link-closed"  # closed by us, in order

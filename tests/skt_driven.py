@@ -91,6 +91,8 @@ async def network(profile=None, records=None, port=None):
     module = SktModule(theirs)
     async with trio.open_nursery() as nursery:
         await nursery.start(net.run)
+        if others:
+            await module.expect(b"<<<")  # one of them may wait for raw bytes
         yield net, module, nursery
         net.shutdown_grace = 0
         nursery.cancel_scope.cancel()

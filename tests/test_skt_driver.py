@@ -235,7 +235,9 @@ async def test_opens_are_one_after_the_other_and_others_go_on_meanwhile(autojump
         assert ids == [("192.0.2.2", 2), ("192.0.2.3", 3)]
 
 
-@pytest.mark.parametrize(("given", "taken"), [("192.168.010.1", "192.168.10.1"), ("host.example", "host.example")])
+@pytest.mark.parametrize(
+    ("given", "taken"), [("192.168.010.1", "192.168.10.1"), ("0192.168.0010.1", "192.168.10.1"), ("host.example", "host.example")]
+)
 async def test_octets_are_decimal(given, taken, autojump_clock):
     async with network() as (net, module, nursery):
         await up(net, module)

@@ -147,7 +147,7 @@ async def test_s1b_a_cut_payload_that_the_answers_end_fills_up_is_a_loss(autojum
         link = await s1b_link(net, module, nursery)
         await module.play((READ, b"+SKTREAD:8,1:ab" + OK))
         await trio.sleep(2.5)
-        assert link.condition is Condition.MODULE_ERROR
+        assert link.condition is Condition.DATA_LOST
         assert link.take(10) == b""
 
 
@@ -285,11 +285,13 @@ async def test_s2_one_number_for_a_name_and_for_an_id(host, condition, autojump_
         assert refused.value.condition == condition
 
 
-async def test_s2_a_lost_bearer_is_looked_after_at_once(autojump_clock):
-    async with network("s2") as (net, module, _):
-        await up(net, module, S2_UP)
+@pytest.mark.parametrize(("profile", "script"), [("s1b", S1B_UP), ("s2", S2_UP)])
+async def test_a_lost_bearer_that_is_told_is_looked_after_at_once(profile, script, autojump_clock):
+    async with network(profile) as (net, module, _):
+        await up(net, module, script)
         await module.say(b"[$]wifi disconnected\r\n")
-        await module.expect(b"AT+WLSTATE\r\n")
+        with trio.fail_after(0.1):
+            await module.expect(b"AT+WLSTATE\r\n")
 
 
 # --- UDP ---

@@ -16,10 +16,11 @@ from bridge.dialects.skt.driver.listener import SktListener
 from bridge.dialects.skt.driver.loop import Driver, OtherGenerationError
 from bridge.dialects.skt.driver.opening import Opening, checked, dotted
 from bridge.dialects.skt.driver.questions import Questions
+from bridge.driving.life import DrivenNetwork
 from bridge.driving.trouble import ModuleError
-from bridge.model import Capability, Condition, Endpoint, Identity, Limits, Login, Peers, Phase, State
-from bridge.network import Network, NetworkError, StateBox
-from bridge.ports import Port, PortLost
+from bridge.model import Capability, Condition, Endpoint, Identity, Limits, Login, Peers, Phase
+from bridge.network import NetworkError
+from bridge.ports import Port
 from bridge.tables import Profile
 from bridge.trace import Trace
 
@@ -28,7 +29,7 @@ log = structlog.get_logger("bridge.skt")
 T = TypeVar("T")
 
 
-class SktNetwork(Network):
+class SktNetwork(DrivenNetwork):
     """Drives a module of the SKT family on ``port``.
 
     ``others``: the profiles that it may turn out to have, where nobody has said which; it is asked at its first bring-up.
@@ -38,10 +39,9 @@ class SktNetwork(Network):
     finds_profile = True
 
     def __init__(self, port: Port, profile: Profile, trace: Trace, *, others: Sequence[Profile] = ()) -> None:
-        self._port = port
+        super().__init__(port)
         self._others = {other.profile: other for other in others}
         self._trace = trace
-        self._box = StateBox()
         self.counters: Counter[str] = Counter()
         self._use(profile)
 
@@ -65,15 +65,6 @@ class SktNetwork(Network):
         )
 
     # --- state ---
-
-    @property
-    def state(self) -> State:
-        """See Network."""
-        return self._box.now
-
-    async def wait_state(self, after: int) -> State:
-        """See Network."""
-        return await self._box.wait(after)
 
     async def attach(self, login: Login | None = None) -> None:
         """See Network.  A module that has an address is taken as it is; one that has none joins with the host's login."""
@@ -104,61 +95,29 @@ class SktNetwork(Network):
 
     # --- the wire ---
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """See Network.  A port that reopens is waited for; what the module still holds then is closed by the bring-up."""
-        task_status.started()
-        try:
-            while await self._lost_port():
-                if not self._port.reopens:
-                    raise NetworkError(Condition.PORT_LOST, self._port.name)
-                try:
-                    await self._port.reopen()
-                except PortLost:
-                    raise NetworkError(Condition.PORT_LOST, self._port.name) from None
-        finally:
-            self._driver.listeners.end(self._box.now.cause or Condition.ABORTED)
+    async def _read(self) -> None:
+        while True:
+            self._driver.wire.feed(await self._port.receive())
 
-    async def _lost_port(self) -> bool:
-        """Drive the module until the port is lost (True)."""
-        lost = False
-        async with trio.open_nursery() as nursery:
-            # The reader outlives a cancellation: leaving the module in order needs its answers.
-            reading = trio.CancelScope(shield=True)
-
-            def fail() -> None:
-                nonlocal lost
-                lost = True
-                self._driver.fail(Phase.FAILED, Condition.PORT_LOST)
-
-            async def read() -> None:
-                with reading:
-                    try:
-                        while True:
-                            self._driver.wire.feed(await self._port.receive())
-                    except PortLost:
-                        fail()
-                        nursery.cancel_scope.cancel()
-
-            nursery.start_soon(read)
+    async def _drive(self, line: trio.Nursery) -> None:
+        while True:
             try:
-                while True:
-                    try:
-                        await self._driver.live()
-                    except OtherGenerationError as other:
-                        log.warning("module: another generation", profile=other.name, instead_of=self._profile.profile)
-                        self._trace.note("generation", f"{other.name} instead of {self._profile.profile}")
-                        found = self._others[other.name]
-                        self._others = {}  # found: it is not asked again
-                        self._use(found)
-            except PortLost:
-                if not lost:
-                    fail()
-            finally:
-                if not lost:
-                    with trio.move_on_after(self.shutdown_grace, shield=True):
-                        await self._driver.leave()
-                reading.cancel()
-        return lost
+                await self._driver.live()
+            except OtherGenerationError as other:
+                log.warning("module: another generation", profile=other.name, instead_of=self._profile.profile)
+                self._trace.note("generation", f"{other.name} instead of {self._profile.profile}")
+                found = self._others[other.name]
+                self._others = {}  # found: it is not asked again
+                self._use(found)
+
+    def _fail(self, phase: Phase, condition: Condition) -> None:
+        self._driver.fail(phase, condition)
+
+    async def _leave(self) -> None:
+        await self._driver.leave()
+
+    def _end_listeners(self, condition: Condition) -> None:
+        self._driver.listeners.end(condition)
 
     # --- operations ---
 
@@ -235,10 +194,6 @@ class SktNetwork(Network):
             return Identity("Realtek", "Ameba")
 
     # --- helpers ---
-
-    def _check_up(self) -> None:
-        if self._box.now.phase is not Phase.UP:
-            raise NetworkError(Condition.BEARER_UNAVAILABLE, str(self._box.now.cause or "starting"))
 
     async def _ask(self, work: Callable[[], Awaitable[T]]) -> T:
         """Have a dialogue done by the driver's task.  Raises NetworkError."""

@@ -94,6 +94,8 @@ class Bearer:
         except ModuleError as error:
             if error.code == SILENT:
                 raise NetworkError(Condition.MODULE_MUTE, "no answer to the join") from None
+            # Its help text may follow, and while it prints it hears nothing.
+            await self._wire.quiet(self._profile.seconds("settle"), self._profile.seconds("settle_most"))
             raise NetworkError(self._profile.condition_of(error.code, error.during), f"WLCONN: {error.code}") from None
         await self.look()
 

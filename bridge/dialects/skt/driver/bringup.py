@@ -25,7 +25,7 @@ async def find(wire: Wire, profile: Profile, raw: RawSends, *, detect: bool) -> 
     generation it is; without, it is what ``profile`` says.
     """
     log.info("module: looking for it")
-    if str(profile.value["sending"].value) == "raw":
+    if detect or str(profile.value["sending"].value) == "raw":
         await raw.leave()  # before anything else: in raw mode a command would go to a peer
     end = trio.current_time() + profile.seconds("find")
     while True:

@@ -6,14 +6,14 @@ is a server of the module: every datagram names its sender, and every send its t
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 import trio
 
 from bridge.dialects.skt.driver.asking import Asked, Pace
+from bridge.driving.datagrams import DrivenDatagrams
 from bridge.model import Condition, Datagram, Delivered, Endpoint, Peers
-from bridge.network import DatagramLink, LinkLost, NetworkError
+from bridge.network import LinkLost, NetworkError
 
 Fits = Callable[[bytes, Endpoint | None], None]  # raises NetworkError where one line does not carry a datagram
 
@@ -29,18 +29,16 @@ class Post:
         self.refused: Condition | None = None
 
 
-class SktDatagramLink(Asked, DatagramLink):
+class SktDatagramLink(Asked, DrivenDatagrams):
     """One UDP socket."""
 
     def __init__(self, pace: Pace, queue: int, peers: Peers, fits: Fits, want: Callable[[], None]) -> None:
         super().__init__(pace, want)
+        self.room = queue
         self.peers = peers
         self.server_side = peers is not Peers.FIXED
-        self.peak = 0  # datagrams
         self.current: Post | None = None
-        self._room = queue
         self._fits = fits
-        self._queue: deque[Datagram] = deque()
         self._busy = False
 
     # --- the seam ---
@@ -84,62 +82,24 @@ class SktDatagramLink(Asked, DatagramLink):
             if not post.touched and self.current is post:
                 self.current = None
 
-    def waiting(self) -> int:
-        """See DatagramLink."""
-        return sum(len(datagram.data) for datagram in self._queue)
-
-    async def wait_readable(self) -> bool:
-        """See DatagramLink."""
-        await trio.lowlevel.checkpoint()
-        while not self._queue:
-            if self.closing:
-                raise trio.ClosedResourceError
-            if self.condition is not None:
-                return False
-            await self._changed.wait()
-        return True
-
-    async def fetch(self) -> int:
-        """See DatagramLink."""
-        await trio.lowlevel.checkpoint()
-        return len(self._queue)
-
-    def take(self) -> Datagram | None:
-        """See DatagramLink."""
-        if not self._queue:
-            return None
-        self.want()
-        return self._queue.popleft()
-
-    async def aclose(self) -> None:
-        """See DatagramLink."""
-        self.closing = True
-        self._queue.clear()
-        self.end(Condition.LINK_CLOSED)
-        self.want()
-        await self.freed.wait()
-
     # --- for the driver ---
 
     @property
     def full(self) -> bool:
         """See Asked."""
-        return len(self._queue) >= self._room
+        return len(self._queue) >= self.room
 
     def deliver(self, data: bytes, source: Endpoint | None, *, cut: bool) -> bool:
         """See Held.  The newest is lost where the queue is full."""
         if self.condition is not None:
             return True
-        if len(self._queue) >= self._room:
+        if self.full:
             return False
         if source is not None and (self.peers is Peers.LAST or (self.peers is Peers.FIRST and self.peer is None)):
             self.peer = source
         elif self.peers is Peers.FIRST and source != self.peer:
             return True  # not its peer's
-        self._queue.append(Datagram(data, source, cut))
-        self.peak = max(self.peak, len(self._queue))
-        self.wake()
-        return True
+        return self.keep(Datagram(data, source, cut))
 
     def posted(self, condition: Condition | None) -> None:
         """The module took the datagram that went out, or refused it."""

@@ -29,9 +29,9 @@ class Finals:
             return 0 if line == b"OK" else int(found[1]) or REFUSED if found is not None else None
         if self.named or self.probing:
             self.by_name = True
-            if re.fullmatch(rb"\+ ?%s: ?OK(?:,\d+)?" % name, line):
+            if re.fullmatch(rb"\+%s: ?OK(?:,\d+)?" % name, line):
                 return 0
-            found = re.fullmatch(rb"\+ ?%s: ?ERROR: ?(\d+)" % name, line)
+            found = re.fullmatch(rb"\+%s: ?ERROR: ?(\d+)" % name, line)
         else:
             if line == b"OK":
                 return 0

@@ -8,32 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import trio
-
+from bridge.driving.handles import Handle
 from bridge.model import Condition, Endpoint
 from bridge.network import NetworkError
 from bridge.tables import Profile
 
 
-class Held:
-    """One id: a connection, a UDP socket or a server.  It never touches the wire; it says what it wants."""
-
-    local: Endpoint | None = None
-    peer: Endpoint | None = None
-    condition: Condition | None = None  # why it ended; None while it lives
+class Held(Handle):
+    """One id: a connection, a UDP socket or a server."""
 
     def __init__(self, want: Callable[[], None]) -> None:
+        super().__init__(want)
         self.id = -1  # -1: the module has not said it yet
-        self.want = want  # wakes the driver
         self.server: Held | None = None  # whose seed it is
         self.server_side = False  # made by SKTSERVER: every send names its peer
-        self.local_port = 0
-        self.closing = False
         self.adopted = False  # found by SKTSTATE before the line that gives its id was read
         self.doubted = False  # the module refused its id: SKTSTATE tells what has become of it
+        self.deleting = False  # SKTDEL of it is out
         self.tries = 0  # refusals of its deletion
-        self.freed = trio.Event()  # the id may be used again, or never was ours
-        self._changed = trio.Event()
 
     @property
     def live(self) -> bool:
@@ -47,17 +39,6 @@ class Held:
     def deliver(self, data: bytes, source: Endpoint | None, *, cut: bool) -> bool:
         """Bytes that came for it; False: a datagram of them was dropped."""
         return True
-
-    def end(self, condition: Condition) -> None:
-        """It is over; the first reason stays."""
-        if self.condition is None:
-            self.condition = condition
-            self.wake()
-
-    def wake(self) -> None:
-        """Let whoever waits look again."""
-        self._changed.set()
-        self._changed = trio.Event()
 
 
 class Nobodys(Held):

@@ -8,8 +8,9 @@ import trio
 
 from bridge.dialects.skt.driver.asking import Asked, Pace
 from bridge.dialects.skt.driver.payload import Alphabet
+from bridge.driving.streams import DrivenStream
 from bridge.model import Condition, Delivered, Endpoint
-from bridge.network import LinkLost, NetworkError, Sending, StreamLink
+from bridge.network import LinkLost, NetworkError, Sending
 
 
 class SktSending(Sending):
@@ -100,16 +101,14 @@ class SktSending(Sending):
             self.link.current = None
 
 
-class SktLink(Asked, StreamLink):
+class SktLink(Asked, DrivenStream):
     """One TCP connection of the module: a client's, or a seed of a server."""
 
     def __init__(self, pace: Pace, alphabet: Alphabet, want: Callable[[], None]) -> None:
         super().__init__(pace, want)
         self.alphabet = alphabet
-        self.peak = 0
         self.current: SktSending | None = None
         self.draining: Condition | None = None  # why it will end once nothing is left to read in the module
-        self._buffer = bytearray()
 
     # --- the seam ---
 
@@ -126,44 +125,10 @@ class SktLink(Asked, StreamLink):
         self.current = SktSending(self, total)
         return self.current
 
-    def waiting(self) -> int:
-        """See StreamLink.  What still waits in the module it does not say."""
-        return len(self._buffer)
-
-    async def wait_readable(self) -> int:
-        """See StreamLink."""
-        await trio.lowlevel.checkpoint()
-        while not self._buffer:
-            if self.closing:
-                raise trio.ClosedResourceError
-            if self.condition is not None:
-                return 0
-            await self._changed.wait()
-        return len(self._buffer)
-
     async def fetch(self) -> int:
         """See StreamLink.  The driver asks the module as long as there is room; nothing need be said for it."""
         await trio.lowlevel.checkpoint()
         return len(self._buffer)
-
-    def take(self, most: int) -> bytes:
-        """See StreamLink."""
-        data = bytes(self._buffer[:most])
-        del self._buffer[:most]
-        if data:
-            self.want()
-        return data
-
-    async def aclose(self) -> None:
-        """See StreamLink."""
-        self.closing = True
-        self.end(Condition.LINK_CLOSED)
-        self.want()
-        await self.freed.wait()
-
-    async def changed(self) -> None:
-        """Until something about it is different."""
-        await self._changed.wait()
 
     # --- for the driver ---
 
@@ -179,15 +144,8 @@ class SktLink(Asked, StreamLink):
             self.end(self.draining)
 
     def deliver(self, data: bytes, source: Endpoint | None, *, cut: bool) -> bool:
-        """See Held.  A link that overruns its bounded buffer is ended, never the others."""
-        if self.condition is not None or not data:
-            return True
-        if len(self._buffer) + len(data) > self.pace.most:
-            self.end(Condition.RECEIVE_OVERRUN)
-            return True
-        self._buffer += data
-        self.peak = max(self.peak, len(self._buffer))
-        self.wake()
+        """See Held."""
+        self.keep(data, self.pace.most)
         return True
 
     def drain(self, condition: Condition) -> None:

@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Callable
 
 import structlog
-import trio
 
 from bridge.dialects.skt.driver.held import Held, Nobodys, Registry
 from bridge.dialects.skt.driver.links import SktLink
 from bridge.dialects.skt.driver.opening import Opener, Opening
+from bridge.driving.listener import DrivenListener, DrivenListeners
 from bridge.model import Condition, Endpoint
-from bridge.network import LinkLost, Listener, NetworkError
+from bridge.network import NetworkError
 from bridge.tables import Profile
 from bridge.trace import Trace
 
@@ -41,74 +41,17 @@ class Server(Held):
         super().end(condition)
 
 
-class SktListener(Listener):
-    """One TCP server as its user sees it; it outlives the module's resets."""
+class SktListener(DrivenListener[SktLink, Server]):
+    """See DrivenListener."""
 
-    def __init__(self, local: Endpoint, room: int, bound: int, forget: Callable[[SktListener], None]) -> None:
-        self.local = local
-        self.room = room
-        self.server: Server | None = None  # None: the module does not listen now
-        self.closed = False
-        self.peak = 0
-        self._bound = bound  # links that may wait here for `accept`
-        self._forget = forget
-        self._waiting: deque[SktLink] = deque()
-        self._changed = trio.Event()
-
-    async def accept(self) -> SktLink:
-        """See Listener."""
-        await trio.lowlevel.checkpoint()
-        while not self._waiting:
-            if self.closed:
-                raise trio.ClosedResourceError
-            if self.condition is not None:
-                raise LinkLost(self.condition)
-            await self._changed.wait()
-        return self._waiting.popleft()
-
-    async def aclose(self) -> None:
-        """See Listener."""
-        await trio.lowlevel.checkpoint()
-        self.closed = True
-        self.end(Condition.LINK_CLOSED)
-
-    def end(self, condition: Condition) -> None:
-        """It listens no more, and will not again; the first reason stays."""
-        if self.condition is None:
-            self.condition = condition
-            self._forget(self)
-            server, self.server = self.server, None
-            if server is not None:
-                server.listener = None
-                server.want()
-            self._drop()
-        self._wake()
-
-    def offer(self, link: SktLink) -> bool:
-        """A peer came; False: nobody can take it."""
-        if self.condition is not None or len(self._waiting) >= self._bound:
-            return False
-        self._waiting.append(link)
-        self.peak = max(self.peak, len(self._waiting))
-        self._wake()
-        return True
-
-    def server_ended(self, server: Server) -> None:
-        """The module does not listen any more: what nobody took is closed."""
-        if self.server is server:
-            self.server = None
-        self._drop()
-
-    def _drop(self) -> None:
-        while self._waiting:
-            self._waiting.popleft().end(Condition.LINK_CLOSED)
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+    def _give_up_server(self) -> None:
+        server, self.server = self.server, None
+        if server is not None:
+            server.listener = None
+            server.want()
 
 
-class Listeners:
+class Listeners(DrivenListeners[SktListener]):
     """All servers of one module."""
 
     def __init__(
@@ -121,13 +64,13 @@ class Listeners:
         new_link: Callable[[], SktLink],
         want: Callable[[], None],
     ) -> None:
+        super().__init__()
         self._profile = profile
         self._trace = trace
         self._opener = opener
         self._registry = registry
         self._new_link = new_link
         self._want = want
-        self._listeners: list[SktListener] = []
         self._again: deque[tuple[SktListener, Opening]] = deque()
 
     async def listen(self, port: int, room: int, address: str) -> SktListener:
@@ -209,12 +152,3 @@ class Listeners:
             self._trace.note("arrival-refused", f"id {number} of {server_id}: no room")
             link.end(Condition.LINK_CLOSED)
         self._want()
-
-    def end(self, condition: Condition) -> None:
-        """Every server ends, for good."""
-        for listener in list(self._listeners):
-            listener.end(condition)
-
-    def _forget(self, listener: SktListener) -> None:
-        if listener in self._listeners:
-            self._listeners.remove(listener)

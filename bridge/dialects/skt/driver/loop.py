@@ -192,6 +192,7 @@ class Driver:
     async def leave(self) -> None:
         """Leave the module with nothing open, each id by itself and seeds first."""
         try:
+            await self.traffic.break_off()
             for held in sorted(self.registry, key=lambda held: isinstance(held, Server)):
                 await self._upkeep.delete_id(held.id)
         except (ModuleError, ModuleLost, PortLost) as error:

@@ -26,7 +26,7 @@ from bridge.tables import Profile
 from bridge.trace import Trace
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
-_OCTETS = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})")
+_OCTETS = re.compile(r"(\d+)\.(\d+)\.(\d+)\.(\d+)", re.ASCII)
 
 
 def dotted(host: str) -> bool:
@@ -38,17 +38,19 @@ def dotted(host: str) -> bool:
     return True
 
 
-def checked(profile: Profile, host: str, port: int) -> str:
-    """The host as the module takes it.  No argument may ever become a second one, or another number than it says.
+def decimal(host: str) -> str:
+    """An address without leading zeros: the module reads an octet that begins with 0 as octal (lwIP, ``inet_aton``)."""
+    found = _OCTETS.fullmatch(host)
+    return host if found is None else ".".join(str(int(octet)) for octet in found.groups())
 
-    The module reads an octet that begins with 0 as octal (lwIP, ``inet_aton``).
-    """
+
+def checked(profile: Profile, host: str, port: int) -> str:
+    """The host as the module takes it.  No argument may ever become a second one, or another number than it says."""
     if not _NAME.fullmatch(host) or len(host) > profile.number("host_length"):
         raise NetworkError(Condition.BAD_ARGUMENT, "a name this module cannot carry")
     if not 0 < port < 65536:
         raise NetworkError(Condition.BAD_ARGUMENT, f"port {port}")
-    found = _OCTETS.fullmatch(host)
-    return host if found is None else ".".join(str(int(octet)) for octet in found.groups())
+    return decimal(host)
 
 
 @dataclass
@@ -72,6 +74,10 @@ class Opening:
         if self.command == "SKTSERVER":
             return row.role == "server" and row.port == self.port
         return row.role == "client" and row.port == self.port and (not dotted(self.host) or row.host == self.host)
+
+    def same(self, other: Opening) -> bool:
+        """Whether both ask for the very same: what one of them gets will do for the other."""
+        return (self.template, self.arguments) == (other.template, other.arguments)
 
     def fail(self, condition: Condition, detail: str) -> None:
         """It will not be had."""
@@ -209,6 +215,7 @@ class Opener:
             # It would not give away what it holds: it has forgotten us.
             self._wire.trouble = ModuleLost(Condition.MODULE_RESET, f"id {number} was given twice")
         elif self.current is None or self.current.command != command:
+            self._settle_late(command)
             self._nobodys(number)
         elif self._forget_late(command):
             self._unsure.append(number)
@@ -217,15 +224,16 @@ class Opener:
 
     def failed(self, command: str, code: int) -> bool:
         """The module said that what it accepted cannot be had; False: no request of ours can be meant."""
-        if self._forget_late(command):
-            late = next(opening for opening in self._late if opening.command == command)
-            self._late.remove(late)  # the oldest is the first to end
-            self._trace.note("late-open", f"{command}:{late.host}:{late.port} ended with {code}")
-            return True
         current = self.current
         if current is None or (command and current.command != command):
+            if self._settle_late(command):
+                self._trace.note("late-open", f"{command} ended with {code}")
+                return True
             return False
         self.current = None
+        if self._settle_late(current.command):
+            # One of the two has ended, and the line does not say which: who waits is told, and an id that comes is nobody's.
+            self._remember(current)
         current.fail(self._profile.condition_of(code, current.command), f"{current.command}: {code}")
         return True
 
@@ -260,7 +268,8 @@ class Opener:
         if self._registry.get(number) is not None:
             return
         current = self.current
-        late = [opening for opening in self._late if rows and opening.matches(rows[0])]
+        # One that was given up and asked for the same is as good: it may never be answered, and must not cost this one its id.
+        late = [one for one in self._late if rows and one.matches(rows[0]) and not (current and one.same(current))]
         if current is not None and rows and current.matches(rows[0]) and not late:
             self._learn(current, number)
             return
@@ -290,6 +299,13 @@ class Opener:
         now = trio.current_time()
         self._late = deque(opening for opening in self._late if opening.due > now)
         return any(opening.command == command for opening in self._late)
+
+    def _settle_late(self, command: str) -> bool:
+        """The oldest late request of this kind has ended, if there is one: it is the first to do so."""
+        if not self._forget_late(command):
+            return False
+        self._late.remove(next(opening for opening in self._late if opening.command == command))
+        return True
 
     def fail(self, condition: Condition) -> None:
         """None of them will be had."""

@@ -36,8 +36,9 @@ class RawSends:
             if not await wire.until(lambda: wire.prompted or wire.over(), limit) or wire.over():
                 self._refused(template, limit)
             for start in range(0, len(payload), _BLOCK):
-                await wire.until(lambda: not wire.high_water, self._profile.seconds("watermark"))
-                if wire.over():
+                # A module that stays full drops what comes, and the rest would close the gap at the peer.
+                room = await wire.until(lambda: not wire.high_water or wire.over(), self._profile.seconds("watermark"))
+                if not room or wire.over():
                     self._refused(template, limit)
                 block = payload[start : start + _BLOCK]
                 self._trace.payload(Lane.TO_MODULE, block, template)

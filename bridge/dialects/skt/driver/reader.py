@@ -88,6 +88,7 @@ class Reader:
         self._discarded: bytearray | None = None
         self._echo = b""
         self.prompting = False  # a prompt would be an answer now
+        self.owing = False  # the CR LF behind the last payload has not come: its handler has not returned
         self.overlong = 0
 
     @property
@@ -131,7 +132,9 @@ class Reader:
         while self._discarded is None:
             if self._fields is not None:
                 return self._payload()
-            del self._buffer[: len(self._buffer) - len(self._buffer.lstrip(CRLF))]
+            if blank := len(self._buffer) - len(self._buffer.lstrip(CRLF)):
+                del self._buffer[:blank]
+                self.owing = False
             if self._echo and self._buffer:
                 if self._buffer.startswith(self._echo):
                     del self._buffer[: len(self._echo)]
@@ -186,6 +189,7 @@ class Reader:
             end = length
         data = bytes(self._buffer[:length])
         del self._buffer[:end]
+        self.owing = end < length + self._tail
         fields, self._fields = self._fields, None
         source = Endpoint(str(fields["host"]), int(fields["port"])) if fields.get("host") else None
         return Data(int(fields["id"]), data, source)
@@ -193,7 +197,8 @@ class Reader:
     def _urc_at(self, length: int) -> bool | None:
         """Whether a URC stands where the end of the payload should be; None: it may become one.
 
-        Not behind a CR LF: there text of the module's may have filled up a payload that it did not print whole.
+        Not behind a CR LF: there text of the module's may have filled up a payload that it did not print whole.  Nor is one
+        looked for between the head and its payload: there a peer's own bytes, cut by a NUL, could pass for a URC.
         """
         line, end, _ = bytes(self._buffer[length:]).partition(CRLF)
         if self._buffer[:length].endswith(CRLF) or len(line) > LINE_MOST:

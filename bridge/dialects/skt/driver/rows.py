@@ -15,6 +15,7 @@ class Row:
     host: str  # a server's own address, everybody else's peer
     port: int
     alive: bool  # False: closed, and only to be deleted
+    own_port: int = 0  # 0: not told
     server: int = 0  # of a seed: the id of the server's row before it
 
 
@@ -27,4 +28,5 @@ def row_of(fields: dict[str, int | str]) -> Row:
         str(fields["host"]),
         int(fields["port"]),
         alive=str(fields.get("socket", "0")) != "-1",
+        own_port=int(fields.get("own_port", 0)),
     )

@@ -14,11 +14,12 @@ from bridge.dialects.skt.driver.datagrams import SktDatagramLink
 from bridge.dialects.skt.driver.finals import GARBLED, SILENT
 from bridge.dialects.skt.driver.held import Registry
 from bridge.dialects.skt.driver.links import SktLink
-from bridge.dialects.skt.driver.payload import CR, Alphabet
+from bridge.dialects.skt.driver.opening import decimal, dotted
+from bridge.dialects.skt.driver.payload import CR, LF, Alphabet
 from bridge.dialects.skt.driver.raw import RawSends
 from bridge.dialects.skt.driver.reader import Data, Loss
 from bridge.dialects.skt.driver.wire import Wire
-from bridge.driving.trouble import ModuleError
+from bridge.driving.trouble import ModuleError, ModuleLost
 from bridge.model import Condition, Endpoint
 from bridge.network import NetworkError
 from bridge.tables import Profile
@@ -104,6 +105,8 @@ class Traffic:
 
     def fits(self, data: bytes, target: Endpoint | None) -> None:
         """Raises NetworkError where a datagram cannot be carried: it cannot be split."""
+        if target is not None and not (dotted(decimal(target.host)) and 0 < target.port < 65536):
+            raise NetworkError(Condition.BAD_ARGUMENT, "a target is an address and a port")
         if (byte := self._alphabet.unfit(data)) is not None:
             raise NetworkError(Condition.BAD_ARGUMENT, f"this module cannot carry a byte of value {byte}")
         if self._sending != "line":
@@ -111,7 +114,7 @@ class Traffic:
             if len(data) > most:
                 raise NetworkError(Condition.TOO_LONG, f"{len(data)} of at most {most} bytes")
             return
-        room = self._alphabet.room(len(self._head(len(data), 9, target)))
+        room = self._alphabet.room(len(self._head(len(data), self._registry.pool, target)))
         if CR in data[:-1]:
             raise NetworkError(Condition.BAD_ARGUMENT, "a CR inside a datagram could end the line")
         if not self._alphabet.whole(data, room):
@@ -149,9 +152,9 @@ class Traffic:
             if condition in _HARMLESS and self._shorter(waiting[:count]):
                 sending.touched = not first
                 return  # it is said again in smaller pieces: the module took nothing of it
-            if waiting[count - 1] == CR and condition is Condition.BAD_ARGUMENT and self._sending == "line":
-                # The text was shorter than its count: the CR ended the line, and nothing was sent.
-                self._trace.note("line-ends", "this module's console ends a line at a CR: none is sent any more")
+            if {CR, LF} & set(waiting[:count]) and condition is Condition.BAD_ARGUMENT and self._sending == "line":
+                # The text was shorter than its count: a CR ended the line or a LF was dropped, and nothing was sent.
+                self._trace.note("line-ends", "this module's console takes no CR and no LF: none is sent any more")
                 self._alphabet.refuse_line_ends()
             sending.touched = not untouched
             sending.fail(condition, f"SKTSEND: {error.code}", untouched=untouched)
@@ -176,6 +179,16 @@ class Traffic:
         self._chunk = shorter
         return True
 
+    async def break_off(self) -> None:
+        """The bridge ends in the middle of a dialogue: back to where a command is one.  Raises ModuleLost."""
+        if not self._wire.unanswered:
+            return
+        if self._sending == "counted":
+            raise ModuleLost(Condition.ABORTED, "what is written now may be payload")
+        if self._sending == "raw":
+            await self.raw.leave()
+        await self._wire.clean_line()
+
     async def _send_datagram(self, link: SktDatagramLink) -> None:
         post = link.current
         if post is None:
@@ -195,8 +208,10 @@ class Traffic:
     def _failed(self, asked: Asked, error: ModuleError, what: str) -> Condition:
         """What a refusal, or no answer, means."""
         self._trace.note(f"{what}-failed", f"id {asked.id}: {error.code}")
-        if error.code in {SILENT, GARBLED}:
-            return Condition.MODULE_MUTE if error.code == SILENT else Condition.MODULE_ERROR
+        if error.code == SILENT:
+            return Condition.MODULE_MUTE
+        if error.code == GARBLED:
+            return Condition.DATA_LOST if what == "read" else Condition.MODULE_ERROR
         condition = self._profile.condition_of(error.code, error.during)
         if condition is Condition.WRONG_STATE:
             # It does not know the id: it is not addressed again before SKTSTATE has told what there is.
@@ -217,7 +232,9 @@ class Traffic:
                 return
             if error.code == GARBLED:
                 self._counters["reads-garbled"] += 1
-            if not asked.doubted and (error.code != GARBLED or isinstance(asked, SktLink)):
+            # What a read without its answer took from the module, nobody knows: a datagram may be lost, a part of a stream not.
+            unknown = error.code in {SILENT, GARBLED}
+            if not asked.doubted and (isinstance(asked, SktLink) or not unknown):
                 asked.end(condition)
             return
         if got.data:
@@ -266,7 +283,7 @@ class Traffic:
             held.asked(trio.current_time(), loss.length)
         elif isinstance(held, SktLink):
             self._counters["links-lost-by-loss"] += 1
-            held.end(Condition.MODULE_ERROR)
+            held.end(Condition.DATA_LOST)
         else:
             self._stash.pop(loss.id, None)
             if loss.id:
@@ -282,4 +299,4 @@ class Traffic:
 
 
 def _named(target: Endpoint | None) -> str:
-    return "" if target is None else f",{target.host},{target.port}"
+    return "" if target is None else f",{decimal(target.host)},{target.port}"

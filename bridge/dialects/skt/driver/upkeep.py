@@ -24,6 +24,7 @@ from bridge.tables import Profile
 from bridge.trace import Trace
 
 DELETE_TRIES = 5  # refusals of one SKTDEL before the state of the module counts as unknown
+ASK_TRIES = 3  # questions whose answer a payload broke that did not come whole
 
 
 class Upkeep:
@@ -39,7 +40,7 @@ class Upkeep:
         self._registry = registry
         self._urcs = urcs
         self._pushed = str(profile.value["receive"].value) != "read"
-        self._look_at = 0.0
+        self._looked_at = 0.0
 
     def serve(self, opener: Opener, listeners: Listeners) -> None:
         """Whom to tell."""
@@ -69,29 +70,38 @@ class Upkeep:
             if held.tries >= DELETE_TRIES:
                 raise ModuleLost(Condition.MODULE_ERROR, f"id {held.id} cannot be deleted") from None
             self._wire.doubt = self._wire.doubt or f"id {held.id} was not deleted"
-            return
-        self._registry.free(held)
 
     async def delete_id(self, number: int) -> None:
         """Raises ModuleError, ModuleLost.  Where the module chooses its ids, 0 would delete everything."""
         if number < self._registry.lowest:
             raise ModuleLost(Condition.MODULE_ERROR, f"id {number} is none that may be deleted")
-        await self._wire.command("delete", id=number)
+        held = self._registry.get(number)
+        if held is None:
+            await self._wire.command("delete", id=number)
+            return
+        held.deleting = True
+        try:
+            await self._wire.command("delete", id=number)
+            self._registry.free(held)
+        finally:
+            held.deleting = False
 
     # --- looking ---
 
     @property
     def look_at(self) -> float:
-        """When SKTSTATE is to be asked for what is not announced."""
+        """When SKTSTATE is to be asked for what is neither announced nor read: seldom where that is a reset alone."""
         servers = any(isinstance(held, Server) and held.live for held in self._registry)
-        unseen_close = self._pushed and not self._profile.value["tells_close"].value and len(self._registry) > 0
-        if unseen_close or (servers and not self._urcs.tells_arrivals):
-            return self._look_at
-        return float("inf")
+        unread = self._pushed and len(self._registry) > 0
+        if not servers and not unread:
+            return float("inf")
+        unseen_close = unread and not self._profile.value["tells_close"].value
+        often = unseen_close or (servers and not self._urcs.tells_arrivals)
+        return self._looked_at + self._profile.seconds("look" if often else "look_reset")
 
     def look_later(self) -> None:
         """There is something to look for from now on, and no hurry."""
-        self._look_at = trio.current_time() + self._profile.seconds("look")
+        self._looked_at = trio.current_time()
 
     async def look(self) -> None:
         """Arrivals that were not announced, and closes."""
@@ -100,33 +110,46 @@ class Upkeep:
 
     async def rows(self) -> list[Row]:
         """SKTSTATE.  Raises ModuleLost where it is not answered."""
-        self._urcs.rows.clear()
-        try:
-            await self._wire.ask("state")
-        except ModuleError as error:
-            raise ModuleLost(Condition.MODULE_MUTE, f"no answer to SKTSTATE: {error.code}") from None
+        await self._ask("state")
         return list(self._urcs.rows)
+
+    async def _ask(self, template: str) -> None:
+        for _ in range(ASK_TRIES):
+            self._urcs.rows.clear()
+            try:
+                await self._wire.ask(template)
+            except ModuleError as error:
+                code = error.code
+            else:
+                return
+            if code != GARBLED:
+                break
+            await self._settle()
+        raise ModuleLost(Condition.MODULE_MUTE, f"no answer to {template}: {code}")
 
     async def resync(self) -> None:
         """Out of a doubt.  Raises ModuleLost."""
         self._counters["doubts"] += 1
+        await self._settle()
+        await self._ask("test")
+        if not self._wire.finals.named:
+            await self._quiet()  # a late OK of before is nobody's
+        await self.compare()
+
+    async def _settle(self) -> None:
+        """Wait until nothing of before can still come, and read on from there."""
         self._trace.note("doubt", self._wire.doubt)
-        settle = self._profile.seconds("settle")
-        if not await self._wire.quiet(settle, self._profile.seconds("settle_most")):
-            self._trace.note("not-quiet", "the module goes on; what it pushes meanwhile is lost")
+        await self._quiet()
         spoiled = self._wire.reader.resume()
         if self._pushed:
             for number in spoiled:
                 if (held := self._registry.get(number)) is not None:
-                    held.end(Condition.MODULE_ERROR)  # its data were among what nobody could read
+                    held.end(Condition.DATA_LOST)  # its data were among what nobody could read
         self._wire.doubt = ""
-        try:
-            await self._wire.ask("test")
-        except ModuleError as error:
-            raise ModuleLost(Condition.MODULE_MUTE, f"no answer to TEST: {error.code}") from None
-        if not self._wire.finals.named:
-            await self._wire.quiet(settle, self._profile.seconds("settle_most"))  # a late OK of before is nobody's
-        await self.compare()
+
+    async def _quiet(self) -> None:
+        if not await self._wire.quiet(self._profile.seconds("settle"), self._profile.seconds("settle_most")):
+            self._trace.note("not-quiet", "the module goes on; what it pushes meanwhile is lost")
 
     async def compare(self) -> None:
         """Make our picture that of SKTSTATE.  Raises ModuleLost where the module has forgotten us."""
@@ -158,11 +181,16 @@ class Upkeep:
                     held.end(Condition.PEER_CLOSED)
                 elif not row.alive or held.doubted:
                     held.end(Condition.LINK_RESET)
-            elif row.role == "seed" and row.alive and self._registry.get(row.server) is not None:
-                self._listeners.arrived(row.server, row.id, Endpoint(row.host, row.port))
+            elif row.role == "seed" and row.alive and (server := self._server_of(row)) is not None:
+                self._listeners.arrived(server.id, row.id, Endpoint(row.host, row.port))
             else:
                 self._trace.note("left-over", f"id {row.id} ({row.role}) is nobody's; it is deleted")
                 self._registry.add(Nobodys(self._wire.wake.set, row.id), row.id)
+
+    def _server_of(self, row: Row) -> Held | None:
+        """Whose seed it is: S1 lists it behind its server, S2 by its own id and with its server's port."""
+        listening = (held for held in self._registry if isinstance(held, Server) and held.local_port == row.own_port)
+        return next(listening, None) or self._registry.get(row.server)
 
     def _forget(self, missing: list[Held]) -> None:
         """Ids vanish only when they are deleted, when their server dies, or with everything."""

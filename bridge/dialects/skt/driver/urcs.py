@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from bridge.dialects.skt.driver.held import Registry
 from bridge.dialects.skt.driver.listener import Listeners
@@ -95,8 +96,12 @@ class Urcs:
             self._nobodys(f"SKTSERVER failed: {code}")
 
     def _failed(self, fields: Fields) -> None:
-        if not self._opener.failed("", int(fields["code"])):
-            self._nobodys(f"an error that nobody waits for: {fields['code']}")
+        code = int(fields["code"])
+        if self._opener.failed("", code):
+            return
+        if self._wire.serving:
+            self._wire.doubt = self._wire.doubt or f"ERROR: {code}"  # the death of a server is as bare as that
+        self._nobodys(f"an error that nobody waits for: {code}")
 
     def _arrival_begins(self, fields: Fields) -> None:
         self.tells_arrivals = True
@@ -104,20 +109,27 @@ class Urcs:
 
     def _arrival_whole(self, fields: Fields) -> None:
         self.tells_arrivals = True
-        peer = Endpoint(str(fields["host"]), int(fields["port"]))
-        if self._wire.up:
-            self._listeners.arrived(int(fields["server"]), int(fields["id"]), peer)
+        self._arrived(int(fields["server"]), int(fields["id"]), Endpoint(str(fields["host"]), int(fields["port"])))
 
     def _row(self, fields: Fields) -> None:
         """A row of SKTSTATE, or the second line of an arrival: an arrival may come between two rows."""
         row = row_of(fields)
         if self._wire.asking == "state":
             server = next((other.id for other in reversed(self.rows) if other.role == "server"), 0)
-            self.rows.append(Row(row.id, row.role, row.kind, row.host, row.port, alive=row.alive, server=server))
-        if self._arrival and row.role == "seed" and self._registry.get(row.id) is None:
+            self.rows.append(replace(row, server=server))
+        held = self._registry.get(row.id)
+        if self._arrival and row.role == "seed" and (held is None or held.deleting):
             server_id, self._arrival = self._arrival, 0
-            if self._wire.up and row.alive:
-                self._listeners.arrived(server_id, row.id, Endpoint(row.host, row.port))
+            if row.alive:
+                self._arrived(server_id, row.id, Endpoint(row.host, row.port))
+
+    def _arrived(self, server_id: int, number: int, peer: Endpoint) -> None:
+        if not self._wire.up:
+            return
+        held = self._registry.get(number)
+        if held is not None and held.deleting:
+            self._registry.free(held)  # it was free, and had by this peer, before the module said so
+        self._listeners.arrived(server_id, number, peer)
 
     def _ended(self, fields: Fields) -> None:
         if not self._traffic.ended(int(fields["id"]), int(fields["code"])):
