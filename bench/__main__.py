@@ -1,17 +1,16 @@
-"""`python -m bench [--rounds N] [--sends N]`: a table on the terminal, everything in bench.json.  Asserts nothing."""
+"""`python -m bench [--only PART]`: a table on the terminal; the rest of bench.json is kept.  Asserts nothing."""
 # ruff: noqa: T201 - a benchmark prints
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import goodput, latency, skt, turns
+from bench import goodput, latency, results, skt, turns
 from bench.wires import ROOT
 
 PARTS = ("latency", "goodput", "one", "five", "first", "skt")
@@ -24,10 +23,9 @@ def main() -> None:
     options.add_argument("--sends", type=int, default=16, help="2 KiB sends and receives of the goodput part (default 16)")
     options.add_argument("--only", choices=PARTS, help="one part")
     chosen = options.parse_args()
-    result: dict[str, Any] = {
-        "machine": f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {os.cpu_count()} cores"
-    }
-    print(result["machine"])
+    machine = f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    print(machine)
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="at-bridge-bench-") as name:
         folder = Path(name)
         wanted = PARTS if chosen.only is None else (chosen.only,)
@@ -53,8 +51,8 @@ def main() -> None:
             result["skt"] = skt.measure(folder)
             show_skt(result["skt"])
     out = ROOT / "bench.json"
-    out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    print(f"\nwritten: {out.name}")
+    kept = results.keep(out, result, PARTS, machine)
+    print(f"\nwritten: {out.name}", *(f"kept in it: {line}" for line in kept), sep="\n")
 
 
 def show_skt(rows: dict[str, Any]) -> None:
@@ -62,7 +60,8 @@ def show_skt(rows: dict[str, Any]) -> None:
     print("\n(f) a simulated Realtek Ameba behind an ESP-AT host; the module's line is paced, a byte is 10 bits")
     print("    s1 send     T = payload + lines x (head of AT+SKTSEND + reply + guard), 108 bytes a line")
     print("    s1 receive  T = payload + reads x (AT+SKTREAD + head of the answer + guard), 127 bytes a read")
-    print("    s2 send     T = payload + sends x (AT+SKTSENDRAW + prompt + OK + guard), 2048 bytes a send")
+    print("    s2 send     T = payload + sends x (AT+SKTSENDRAW + prompt + OK + guard)")
+    print(f"                    a send is the host's {skt.SIZE} bytes; with ack=bridge {skt.raw_send('bridge')}, the chunk")
     print("    s2 receive  T = payload + heads, 1500 bytes each")
     print(f"    {'':34}{'seconds':>9}{'T':>9}{'T/seconds':>11}{'line/seconds':>14}{'bytes/s':>9}")
     for name, row in rows.items():

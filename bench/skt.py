@@ -75,7 +75,7 @@ def _both_ways(folder: Path, module: str, baud: int, total: int, ack: str = "mod
         links[0].sendall(payload)
         goodput.receive(wire, total)
         received = time.perf_counter() - begun
-    up, down = _bounds(module, baud, total)
+    up, down = _bounds(module, baud, total, ack)
     line = total * 10 / baud
     return {
         "send": _row(total, sent, up, line) | {"all arrived": swallowed[0] == total},
@@ -94,7 +94,13 @@ def _row(total: int, took: float, bound: float, line: float) -> dict[str, Any]:
     }
 
 
-def _bounds(module: str, baud: int, total: int) -> tuple[float, float]:
+def raw_send(ack: str) -> int:
+    """Bytes of one AT+SKTSENDRAW: a host waits for its SEND OK, so no more than its send; else what the table sends at a time."""
+    chunk = int(tables.load("skt", "s2").number("chunk"))
+    return chunk if ack == "bridge" else min(SIZE, chunk)
+
+
+def _bounds(module: str, baud: int, total: int, ack: str) -> tuple[float, float]:
     """Seconds that the line, the replies and the guards need, out and in.  The formulas are printed."""
     table = tables.load(*module.split(":"))
     byte, guard = 10 / baud, table.seconds("guard")
@@ -107,8 +113,9 @@ def _bounds(module: str, baud: int, total: int) -> tuple[float, float]:
         reads = math.ceil(total / READ_MOST)
         asked = len(f"AT+SKTREAD=1,{READ_MOST}\r\n") + len(f"+SKTREAD:OK,{READ_MOST},1:\r\n")
         return up, total * byte + reads * (asked * byte + guard)
-    sends = total // SIZE
-    head = len(f"AT+SKTSENDRAW=9,{SIZE}\r\n>>>\r\n") + len(b"\r\nOK\r\n")
+    size = raw_send(ack)
+    sends = math.ceil(total / size)
+    head = len(f"AT+SKTSENDRAW=9,{size}\r\n>>>\r\n") + len(b"\r\nOK\r\n")
     chunk = table.number("push_most")
     return total * byte + sends * (head * byte + guard), (
         total + math.ceil(total / chunk) * len(b"[$][SKT][DATA][9][1500]:\r\n")

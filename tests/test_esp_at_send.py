@@ -1,4 +1,4 @@
-"""CIPSEND: its gate, its payload, its failures, and one final result whatever the Network does."""
+"""CIPSEND, and CIPSENDEX where it is the same: gate, payload, failures, and one final result whatever the Network does."""
 
 # ruff: noqa: PLR0917 - the clock acts by being asked for; the arguments are a table's columns
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from esp_at_sends import FAIL, sent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_esp_at import BUSY, DOWN, ERROR, OK, PROMPT, UP, bridge
@@ -16,7 +17,6 @@ from bridge.network import NetworkError
 
 pytestmark = pytest.mark.deadline(2000)
 
-FAIL = b"\r\nSEND FAIL\r\n"
 MUTE = float("inf")
 NASTY = (
     bytes(range(256))
@@ -24,16 +24,18 @@ NASTY = (
 )
 
 
-def sent(count):
-    return b"\r\nRecv %d bytes\r\n\r\nSEND OK\r\n" % count
+REFUSED = {
+    "CIPSEND": ["0,0", "0,2049", "0,-1", "0,", "0", "", "1,4", "5,4", "0,4,5", '0,"4"', "0,99999999999"],
+    "CIPSENDEX": ["0,0", "0,2049", "1,4", "0", "", '0,4,"1.2.3.4",5'],
+}
 
 
-@pytest.mark.parametrize("arguments", ["0,0", "0,2049", "0,-1", "0,", "0", "", "1,4", "5,4", "0,4,5", '0,"4"', "0,99999999999"])
-async def test_refused_before_the_prompt(autojump_clock, arguments):
+@pytest.mark.parametrize(("command", "arguments"), [(name, wrong) for name in REFUSED for wrong in REFUSED[name]])
+async def test_refused_before_the_prompt(autojump_clock, command, arguments):
     async with bridge() as host:
         await host.join(links=(0,))
-        assert await host.ask(f"AT+CIPSEND={arguments}") == ERROR
-        assert await host.ask("AT+CIPSEND") == ERROR
+        assert await host.ask(f"AT+{command}={arguments}") == ERROR
+        assert await host.ask(f"AT+{command}") == ERROR
 
 
 @pytest.mark.parametrize("how", ["whole", "bytes", "with the command"])
@@ -55,10 +57,20 @@ async def test_every_byte_value_both_ways(autojump_clock, how):
         assert await host.ask("AT") == OK
 
 
+ESCAPED = bytes(range(256)) + b"\\\\0\\0"
+CUT_UP = {  # what is typed before the payload, what it is typed as, what it means, what is answered before its Recv
+    "CIPSEND": (b"AT+CIPMUX?\r\nAT+CIPSEND=0,%d\r\n" % len(NASTY), NASTY + b"\r\n", NASTY, b"+CIPMUX:1\r\n" + OK + PROMPT),
+    "CIPSENDEX": (b"AT+CIPSENDEX=0,2048\r\n", ESCAPED.replace(b"\\", b"\\\\") + b"\\0", ESCAPED, PROMPT),
+}
+
+
+@pytest.mark.parametrize("command", CUT_UP)
 @given(cuts=st.lists(st.integers(1, 60), max_size=30))
 @settings(max_examples=25, deadline=None)
-def test_random_cuts_give_the_same_answers(cuts):
-    stream = b"AT+CIPMUX?\r\nAT+CIPSEND=0,%d\r\n" % len(NASTY) + NASTY + b"\r\nAT\r\n"
+def test_random_cuts_give_the_same_answers(command, cuts):
+    """Two lines that come while the module works are answered busy; none of their bytes is payload."""
+    first, typed, meant, answered = CUT_UP[command]
+    stream = first + typed + b"AT\r\n\\0\r\n"
 
     async def session(pieces):
         async with bridge() as host:
@@ -72,10 +84,11 @@ def test_random_cuts_give_the_same_answers(cuts):
     for cut in cuts:
         pieces.append(stream[at : at + cut])
         at += cut
-    expected = b"+CIPMUX:1\r\n" + OK + PROMPT + b"\r\nRecv %d bytes\r\n" % len(NASTY) + BUSY + BUSY + b"\r\nSEND OK\r\n"
+    busy = BUSY * (3 if command == "CIPSEND" else 2)  # the line end behind a counted payload is a line, too
+    expected = answered + b"\r\nRecv %d bytes\r\n" % len(meant) + busy + b"\r\nSEND OK\r\n"
     for cut_up in ([*pieces, stream[at:]], [stream], [bytes([b]) for b in stream]):
         clock = trio.testing.MockClock(autojump_threshold=0)
-        assert trio.run(session, [p for p in cut_up if p], clock=clock) == (expected, NASTY)
+        assert trio.run(session, [p for p in cut_up if p], clock=clock) == (expected, meant)
 
 
 async def test_no_urc_in_any_gap_of_a_send(autojump_clock):
@@ -187,13 +200,14 @@ async def test_one_final_result_whatever_the_network_does(autojump_clock, operat
 @pytest.mark.parametrize(
     "error", [RuntimeError("a bug"), NetworkError(Condition.RECEIVE_BUFFER_FULL), trio.ClosedResourceError()]
 )
-async def test_a_send_that_fails_in_any_way_fails_once(autojump_clock, operation, error):
+@pytest.mark.parametrize(("command", "last"), [("AT+CIPSEND=0,4", b"cd"), ("AT+CIPSENDEX=0,100", b"cd\\0")])
+async def test_a_send_that_fails_in_any_way_fails_once(autojump_clock, operation, error, command, last):
     async with bridge() as host:
         await host.join(links=(0, 1))
         host.network.error[operation] = error
-        answer = await host.ask("AT+CIPSEND=0,4")
+        answer = await host.ask(command)
         answer += await host.ask(b"ab")
-        answer += await host.ask(b"cd", 10)
+        answer += await host.ask(last, 10)
         assert answer.startswith(PROMPT + b"\r\nRecv 4 bytes\r\n" + FAIL)
         assert answer.count(b"SEND") == 1
         host.network.error.clear()

@@ -1,24 +1,17 @@
-r"""CIPSENDEX: the end by count or by ``\0``, escapes, and any way the bytes are cut."""
+r"""CIPSENDEX: the end by count or by ``\0``, and escapes.  What it shares with CIPSEND is tested there."""
 
 from __future__ import annotations
 
 import pytest
-import trio
-import trio.testing
+from esp_at_sends import FAIL, sent
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_esp_at import BUSY, ERROR, OK, PROMPT, bridge
+from test_esp_at import ERROR, OK, PROMPT, bridge
 
 from bridge.dialects.esp_at.lines import Line, LineReader, Piece
 from bridge.model import Condition, Endpoint
 
 pytestmark = pytest.mark.deadline(2000)
-
-FAIL = b"\r\nSEND FAIL\r\n"
-
-
-def sent(count):
-    return b"\r\nRecv %d bytes\r\n\r\nSEND OK\r\n" % count
 
 
 @pytest.mark.parametrize("how", ["whole", "bytes", "with the command", "slowly"])
@@ -51,38 +44,6 @@ async def test_what_is_meant_is_sent(autojump_clock, how, announced, typed, mean
         assert await host.ask("AT") == OK
 
 
-@given(cuts=st.lists(st.integers(1, 30), max_size=30))
-@settings(max_examples=25, deadline=None)
-def test_random_cuts_give_the_same_answers(cuts):
-    meant = bytes(range(256)) + b"\\\\0\\0"
-    typed = b"".join(b"\\\\" if byte == 0x5C else bytes([byte]) for byte in meant) + b"\\0"
-    stream = b"AT+CIPSENDEX=0,2048\r\n" + typed + b"AT\r\n\\0\r\n"
-
-    async def session(pieces):
-        async with bridge() as host:
-            link = (await host.join(links=(0,)))[0]
-            host.network.delay["commit"] = 1
-            for piece in pieces:
-                await host.type(piece)
-            return await host.read(5), bytes(link.sent)
-
-    pieces, at = [], 0
-    for cut in cuts:
-        pieces.append(stream[at : at + cut])
-        at += cut
-    expected = PROMPT + b"\r\nRecv %d bytes\r\n" % len(meant) + BUSY + BUSY + b"\r\nSEND OK\r\n"
-    for cut_up in ([*pieces, stream[at:]], [stream], [bytes([b]) for b in stream]):
-        clock = trio.testing.MockClock(autojump_threshold=0)
-        assert trio.run(session, [p for p in cut_up if p], clock=clock) == (expected, meant)
-
-
-@pytest.mark.parametrize("arguments", ["0,0", "0,2049", "1,4", "0", "", '0,4,"1.2.3.4",5'])
-async def test_refused_before_the_prompt(autojump_clock, arguments):
-    async with bridge() as host:
-        await host.join(links=(0,))
-        assert await host.ask(f"AT+CIPSENDEX={arguments}") == ERROR
-
-
 async def test_nothing_at_all_is_a_send(autojump_clock):
     async with bridge() as host:
         link = (await host.join(links=(0,)))[0]
@@ -112,19 +73,6 @@ async def test_a_datagram(autojump_clock):
         assert await host.ask(b"\\\\x\\0") == sent(2)
         assert host.network.datagrams[0].sent == [(b"\\x", Endpoint("10.0.0.8", 5000))]
         assert await host.ask("AT+CIPSENDEX=0,1473") == ERROR
-
-
-@pytest.mark.parametrize("operation", ["sending", "write", "commit"])
-async def test_a_send_that_fails_fails_once(autojump_clock, operation):
-    async with bridge() as host:
-        await host.join(links=(0,))
-        host.network.error[operation] = RuntimeError("a bug")
-        assert await host.ask("AT+CIPSENDEX=0,100") == PROMPT
-        answer = await host.ask(b"ab\\0", 10)
-        assert answer.startswith(b"\r\nRecv 2 bytes\r\n" + FAIL)
-        assert answer.count(b"SEND") == 1
-        host.network.error.clear()
-        assert await host.ask("AT") == OK
 
 
 async def test_the_link_dies_while_the_host_types(autojump_clock):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import trio
+from esp_at_sends import FAIL
 from test_esp_at import BUSY, DOWN, ERROR, OK, PROMPT, UP, bridge
 
 from bridge.model import Condition, Phase
 
 pytestmark = pytest.mark.deadline(90000)
 
-FAIL = b"\r\nSEND FAIL\r\n"
 MUTE = float("inf")
 
 

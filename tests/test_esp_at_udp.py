@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from esp_at_sends import FAIL, sent
 from fake_network import FakeNetwork
 from test_esp_at import ERROR, OK, PROMPT, bridge
 
@@ -13,12 +14,7 @@ from bridge.network import LinkLost, NetworkError
 
 pytestmark = pytest.mark.deadline(2000)
 
-FAIL = b"\r\nSEND FAIL\r\n"
 A, B = Endpoint("10.0.0.9", 4000), Endpoint("10.0.0.8", 5000)
-
-
-def sent(count):
-    return b"\r\nRecv %d bytes\r\n\r\nSEND OK\r\n" % count
 
 
 def without(*gone, **changes):

@@ -9,10 +9,10 @@ import pytest
 import test_ports_rfc2217 as rfc2217_facts
 import trio
 from fake_network import FakeNetwork
-from test_wip_downstream_modes import CLOSED, OK, SHUTDOWN, SYNC
-from test_wip_downstream_modes import table as with_mode
 from wip_fakes import WiredPort as ModuleWires
 from wip_modem import BRING_UP, CLOSE, EMPTY, MAP, OPEN, Module, opened, up
+from wip_modes import CLOSED, OK, SHUTDOWN, SYNC
+from wip_modes import table as with_mode
 
 from bridge.dialects.wip.downstream import WipNetwork
 from bridge.dialects.wip.driver.dtr import TRIES

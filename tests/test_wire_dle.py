@@ -76,3 +76,35 @@ def test_any_split_means_the_same(datagrams, rest, cuts):
 def test_any_bytes_split_anywhere_mean_the_same(wire, cut):
     whole, split = Decoder(), Decoder()
     assert joined(whole.feed(wire)) == joined(split.feed(wire[:cut]) + split.feed(wire[cut:]))
+
+
+def by_the_book(data):
+    """What `joined` gives, byte by byte as the manual says it."""
+    found, payload, escaped = [], bytearray(), False
+    for byte in data:
+        if escaped or byte not in {0x03, 0x10}:
+            payload.append(byte)
+            escaped = False
+        elif byte == 0x10:
+            escaped = True
+        else:
+            found.append(bytes(payload))
+            payload.clear()
+    return found, bytes(payload)
+
+
+@given(st.lists(st.lists(st.sampled_from([0x03, 0x10, 0x41]), max_size=5).map(bytes)))
+def test_decoding_does_not_depend_on_how_bytes_are_grouped(pieces):
+    decoder = Decoder()
+    found = [event for piece in pieces for event in decoder.feed(piece)]
+    assert joined(found) == by_the_book(b"".join(pieces))
+
+
+@given(st.binary(max_size=300))
+def test_what_is_encoded_decodes_to_itself(data):
+    assert joined(Decoder().feed(encode(data) + ETX)) == ([data], b"")
+
+
+def test_escapes_are_those_of_the_manual():
+    assert encode(b"a\x03b\x10c") == b"a\x10\x03b\x10\x10c"
+    assert Decoder().feed(b"\x10+++") == [b"+++"]  # a DLE before any other byte is dropped
