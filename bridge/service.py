@@ -67,6 +67,8 @@ class Options:
                 table = table or tables.load(spec.dialect, spec.profile or "")  # noqa: PLW2901
                 facts = {"dialect": spec.dialect, "profile": table.profile, "port": spec.port}
                 said[side] = facts | {"file": table.file, "table": tables.digest(table)}
+        if not self.upstream.host.announce:
+            said["upstream"]["announce"] = False
         return said
 
 

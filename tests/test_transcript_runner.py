@@ -277,3 +277,12 @@ def test_a_script_must_say_what_it_tests(text):
 
 def test_a_missing_file_is_a_failure(tmp_path):
     assert not run_file(tmp_path / "none.txt").ok
+
+
+def test_a_script_says_whether_the_bridge_announces_itself():
+    assert not parse("# Title: t\n", "t").announce
+    assert parse("# Title: t  # Announce: yes\n", "t").announce
+    with pytest.raises(TranscriptError, match="write yes or no"):
+        parse("# Title: t\n# Announce: maybe\n", "t")
+    script = parse("# Title: t\n# Profiles: esp-at:espat-2.3\n# Announce: yes\nhost   < \\r\\nready\\r\\n", "t")
+    assert run_script(script, makers_of(script)).message == ""

@@ -1,4 +1,4 @@
-"""``at-bridge trace show|filter``: a trace for a person, or a part of it for another program."""
+"""``at-bridge trace show|filter|transcript``: a trace for a person, a part of it for another program, or as a test."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from bridge import logs
 from bridge.commands import DONE, FAILED, Commands, UsageError, command
 from bridge.trace import Lane
 from bridge.trace_view import Choice, View, chosen, read
+from bridge.transcripts import record
 
 _LANES = {"host": (Lane.FROM_HOST, Lane.TO_HOST), "module": (Lane.TO_MODULE, Lane.FROM_MODULE), "note": (None,)} | {
     str(lane).replace(" ", ""): (lane,) for lane in Lane
@@ -24,16 +26,20 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         commands,
         "trace",
         "look at a trace",
-        "Show a trace of both wires, or cut a part out of it.\n"
+        "Show a trace of both wires, cut a part out of it, or make a test of it.\n"
         "show prints seconds since the start, the host's wire on the left, the module's\n"
         "on the right, and what took it; filter prints the records as they are, for\n"
-        "another program or for 'trace show -'.",
+        "another program or for 'trace show -'; transcript plays the session once more in\n"
+        "virtual time and prints it as 'at-bridge test' runs it, or says where the bridge\n"
+        "says something else now.  It takes the last session of the file, which needs a\n"
+        "module's wire and --trace-payload; secrets stay masked.",
         "  at-bridge trace show wires.jsonl\n"
         "  at-bridge trace show wires.jsonl --lane module --from 12.5 --to 14\n"
         "  at-bridge trace show wires.jsonl --text CIPSTART --link 0\n"
-        "  at-bridge trace filter wires.jsonl --lane 'host>' | wc -l\n",
+        "  at-bridge trace filter wires.jsonl --lane 'host>' | wc -l\n"
+        "  at-bridge trace transcript wires.jsonl --to 60 > session.txt\n",
     )
-    trace.add_argument("action", choices=["show", "filter"], help="for a person, or as JSON Lines")
+    trace.add_argument("action", choices=["show", "filter", "transcript"], help="for a person, as JSON Lines, or as a test")
     trace.add_argument("file", metavar="FILE", help="the trace; - for the standard input")
     trace.add_argument(
         "--lane",
@@ -50,7 +56,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print; 1 where the file holds something that is no trace."""
+    """Print; 1 where the file holds something that is no trace, or there is no transcript of it."""
+    if args.action == "transcript":
+        return _transcript(args)
     lanes = frozenset(lane for name in args.lane for lane in _LANES[name]) if args.lane else None
     choice = Choice(lanes, args.begin, args.end, args.text, args.link)
     damaged = 0
@@ -66,6 +74,19 @@ def run(args: argparse.Namespace) -> int:
                 for line in view.lines(row):
                     print(line)
     return FAILED if damaged else DONE
+
+
+def _transcript(args: argparse.Namespace) -> int:
+    if args.lane or args.text or args.link or args.wide or args.begin is not None:
+        raise UsageError("a session is played from its start, on both wires: 'trace transcript' takes --to and nothing else")
+    logs.configure("auto", "error")  # what the bridge logs while it plays is no news
+    try:
+        with _open(args.file) as stream:
+            print(record.transcript(chosen(read(stream), Choice(end=args.end))), end="")
+    except record.RecordError as error:
+        print(f"at-bridge: {args.file}: {error}", file=sys.stderr)
+        return FAILED
+    return DONE
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ r"""The ``net`` lane for a downstream alone: calls on the Network as the script 
     net    > unlisten 80                  net    < unlistened 80
     net    > send 1 hello                 net    < sent 1         | send-failed 1 CONDITION | failed CONDITION
     net    > resolve name                 net    < address IP     | failed CONDITION
+    net    > ping 192.0.2.1 [limit=30]    net    < echo MILLISECONDS | failed CONDITION
     net    > close 1                      net    < closed 1
     net    > cancel                       (gives up the oldest call under way)
     net    > detach | reset               net    < detached | reset
@@ -31,6 +32,8 @@ from bridge.model import Condition, Endpoint, Login
 from bridge.network import DatagramLink, LinkLost, Listener, Network, NetworkError, StreamLink
 
 Tell = Callable[[bytes], None]
+
+PING_LIMIT = 30.0  # seconds, where a script names none
 
 
 class NetDriver:
@@ -88,6 +91,9 @@ class NetDriver:
                 call = self._unlisten(int(word), self._listeners.pop(int(word)))
             case b"resolve":
                 call = self._resolve(word)
+            case b"ping":
+                host, *limit = word.split(" ")
+                call = self._ping(host, float(limit[0].removeprefix("limit=")) if limit else PING_LIMIT)
             case b"send":
                 number, _, data = rest.partition(b" ")
                 call = self._send(int(number), self._links[int(number)], data)
@@ -157,6 +163,9 @@ class NetDriver:
 
     async def _resolve(self, name: str) -> None:
         self._tell(f"address {await self._network.resolve(name)}".encode())
+
+    async def _ping(self, host: str, limit: float) -> None:
+        self._tell(b"echo %d" % round(await self._network.ping(host, limit) * 1000))
 
     async def _send(self, number: int, link: StreamLink | DatagramLink, data: bytes) -> None:
         try:

@@ -11,8 +11,7 @@ Strict on purpose, so that a wrong byte, a missing line, trailing bytes and a wr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,11 @@ import trio.testing
 from bridge import dialects, tables
 from bridge.model import HostSettings
 from bridge.network import Network
-from bridge.ports import Port, PortLost
-from bridge.ports.memory import MemoryPort, line
-from bridge.session import Upstream, run_session
+from bridge.ports import Port
+from bridge.session import Upstream
 from bridge.trace import Trace, escape
-from bridge.transcripts.driver_lane import NetDriver
-from bridge.transcripts.net_lane import ScriptedNetwork
 from bridge.transcripts.script import Kind, Script, Step, TranscriptError, parse
+from bridge.transcripts.stage import Makers, Stage
 
 __all__ = ["Makers", "MismatchError", "Result", "TranscriptError", "load", "parse", "run_file", "run_script"]
 
@@ -49,14 +46,6 @@ class Result:
     def ok(self) -> bool:
         """Whether every line matched."""
         return not self.message
-
-
-@dataclass(frozen=True, slots=True)
-class Makers:
-    """How the two sides are made; tests put their own here."""
-
-    upstream: Callable[[Port, Network, Trace], Upstream] | None = None
-    downstream: Callable[[Port, Trace], Network] | None = None
 
 
 class MismatchError(Exception):
@@ -102,7 +91,13 @@ def load(path: Path) -> Script:
         except OSError as error:
             raise TranscriptError(f"{script.name}: '# After: {script.after}': {error.strerror}") from None
         steps = (*first.steps, *script.steps)
-        script = replace(script, steps=steps, after=first.after, profiles=script.profiles or first.profiles)
+        script = replace(
+            script,
+            steps=steps,
+            after=first.after,
+            profiles=script.profiles or first.profiles,
+            announce=script.announce or first.announce,
+        )
     return script
 
 
@@ -123,22 +118,27 @@ def makers_of(script: Script) -> Makers:
         raise TranscriptError("needs the lane host or module or both, and in '# Profiles:' one for each of them, in that order")
     if len(sides) == 2 and "net" in script.lanes:
         raise TranscriptError("the net lane needs one side to be left out: host or module")
+    return makers(dict(zip(sides, script.profiles, strict=True)), announce=script.announce)
+
+
+def makers(sides: Mapping[str, tuple[str, str]], *, announce: bool) -> Makers:
+    """(dialect, profile) of ``host``, of ``module``, or of both.  Raises TranscriptError, tables.TableError."""
     upstream = downstream = None
-    for side, (dialect, profile) in zip(sides, script.profiles, strict=True):
+    for side, (dialect, profile) in sides.items():
         known = dialects.UPSTREAMS if side == "host" else dialects.DOWNSTREAMS
         if dialect not in known:
             raise TranscriptError(f"no dialect {dialect!r} on the {side}'s side; there are: {', '.join(sorted(known))}")
         table = tables.load(dialect, profile)
         if side == "host":
-            upstream = _upstream_maker(dialects.upstream(dialect), table)
+            upstream = _upstream_maker(dialects.upstream(dialect), table, HostSettings(announce=announce))
         else:
             downstream = _downstream_maker(dialects.downstream(dialect), table)
     return Makers(upstream, downstream)
 
 
-def _upstream_maker(kind: Any, table: tables.Profile) -> Callable[[Port, Network, Trace], Upstream]:
+def _upstream_maker(kind: Any, table: tables.Profile, settings: HostSettings) -> Callable[[Port, Network, Trace], Upstream]:
     def make(port: Port, network: Network, trace: Trace) -> Upstream:
-        made: Upstream = kind(port, network, table, trace, HostSettings(announce=False))
+        made: Upstream = kind(port, network, table, trace, settings)
         return made
 
     return make
@@ -163,22 +163,18 @@ def run_script(script: Script, makers: Makers) -> Result:
 
 
 class _Run:
-    """One run: the lanes' far ends, what was heard and not yet expected, and the bridge between them."""
+    """One run: the script, step by step, against the bridge."""
 
     def __init__(self, script: Script, makers: Makers) -> None:
         self._script = script
-        self._makers = makers
-        self._heard: dict[str, bytearray] = {"host": bytearray(), "module": bytearray(), "net": bytearray()}
-        self._far: dict[str, MemoryPort] = {}
-        self._net: ScriptedNetwork | NetDriver | None = None
+        self._stage = Stage(makers)
+        self._heard = self._stage.heard
         self._step: Step | None = None
-        self._died: str = ""
 
     async def run(self) -> None:
         """Raises MismatchError."""
-        trace = Trace()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._bridge, trace)
+            nursery.start_soon(self._stage.run)
             failure: MismatchError | None = None
             with trio.move_on_after(DEADLINE) as limit:
                 try:
@@ -186,47 +182,15 @@ class _Run:
                 except MismatchError as error:
                     failure = error
             nursery.cancel_scope.cancel()
+        died = self._stage.died
         if failure is not None:  # raised out here, so that no nursery wraps it in a group
-            if self._died:
-                failure.reason += f"\n    the bridge ended: {self._died}"
+            if died:
+                failure.reason += f"\n    the bridge ended: {died}"
             raise failure
         if limit.cancelled_caught:
             raise MismatchError(self._step, f"not over after {DEADLINE:.0f} s of virtual time")
-        if self._died:
-            raise MismatchError(self._step, f"the bridge ended: {self._died}")
-
-    async def _bridge(self, trace: Trace) -> None:
-        try:
-            async with trio.open_nursery() as nursery:
-                network: Network
-                if self._makers.downstream is not None:
-                    network = self._makers.downstream(self._line("module", nursery), trace)
-                else:
-                    network = self._net = ScriptedNetwork(self._tell)
-                if self._makers.upstream is not None:
-                    await run_session(self._makers.upstream(self._line("host", nursery), network, trace), network)
-                else:
-                    self._net = NetDriver(network, self._tell)
-                    await self._net.run()
-                self._died = "it returned"
-        except trio.Cancelled:
-            raise
-        except Exception as error:
-            self._died = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in leaves(error))
-
-    def _line(self, lane: str, nursery: trio.Nursery) -> Port:
-        ours, theirs = line(lane)
-        self._far[lane] = theirs
-        nursery.start_soon(self._hear, lane, theirs)
-        return ours
-
-    async def _hear(self, lane: str, port: MemoryPort) -> None:
-        with suppress(PortLost):
-            while True:
-                self._heard[lane] += await port.receive()
-
-    def _tell(self, text: bytes) -> None:
-        self._heard["net"] += text + b"\n"
+        if died:
+            raise MismatchError(self._step, f"the bridge ended: {died}")
 
     async def _play(self) -> None:
         skip = False
@@ -249,16 +213,10 @@ class _Run:
         self._silent(self._heard, None)
 
     async def _say(self, step: Step) -> None:
-        if step.lane == "net":
-            if self._net is None:
-                raise MismatchError(step, "the net lane needs one side to be left out")
-            try:
-                self._net.say(step.data.removesuffix(b"\n"))
-            except (ValueError, LookupError) as error:
-                raise MismatchError(step, f"cannot be said now: {error}") from None
-            return
-        with suppress(PortLost):  # the bridge ended; the next expected line reports it
-            await self._far[step.lane].send(step.data)
+        try:
+            await self._stage.say(step.lane, step.data)
+        except (ValueError, LookupError) as error:
+            raise MismatchError(step, f"cannot be said now: {error}") from None
 
     def _silent(self, lanes: Any, step: Step | None) -> None:
         for lane in lanes:
@@ -278,18 +236,11 @@ class _Run:
         heard = self._heard[step.lane]
         until = trio.current_time() + DEADLINE / 2
         while (at := heard.find(step.data)) < 0:
-            if trio.current_time() >= until or self._died:
+            if trio.current_time() >= until or self._stage.died:
                 raise MismatchError(step, f"'{step.lane} <': never came after '...'", step.data, bytes(heard[-200:]))
             await trio.sleep(STEP)
             await trio.testing.wait_all_tasks_blocked()
         del heard[: at + len(step.data)]
-
-
-def leaves(error: BaseException) -> list[BaseException]:
-    """The exceptions inside nested groups."""
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
-    return [error]
 
 
 def _pieces(data: bytes) -> list[str]:

@@ -6,11 +6,14 @@ r"""The transcript format: a conversation in plain text, read into steps.  Pure:
     # Source: Espressif ESP-AT, TCP/IP AT commands, AT+CIPSEND
     # Profiles: esp-at:espat-2.3 wip:c1
     # After: joined.txt
+    # Announce: yes
     host   > AT+CIPSEND=0,5\r\n
     host   < \r\nOK\r\n\r\n>
     +60ms
     ...
     host   < \r\nSEND OK\r\n
+
+``Announce``: the bridge says at its start what a module says at power-up (`ready`); without, it does not.
 
 Lanes, seen from the bridge in the middle: ``>`` is what the script says, ``<`` is what it expects to hear; ``host``
 is the upstream's wire, ``module`` the downstream's, ``net`` the seam between them where only one side is under test
@@ -26,7 +29,7 @@ from itertools import pairwise
 
 _LINE = re.compile(r"(host|module|net)\s*([<>])(?: (.*))?")
 _WAIT = re.compile(r"\+(\d+(?:\.\d+)?)(ms|s)")
-_HEADER = re.compile(r"#\s*(Title|Source|Profiles|After):\s*(.*?)\s*(?=#\s*(?:Title|Source|Profiles|After):|$)")
+_HEADER = re.compile(r"#\s*(Title|Source|Profiles|After|Announce):\s*(.*?)\s*(?=#\s*(?:Title|Source|Profiles|After|Announce):|$)")
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([rnt\\])|(.?))")
 _SHORT = {"r": "\r", "n": "\n", "t": "\t", "\\": "\\"}
 
@@ -65,6 +68,7 @@ class Script:
     profiles: tuple[tuple[str, str], ...]
     steps: tuple[Step, ...]
     after: str = ""
+    announce: bool = False
 
     @property
     def lanes(self) -> frozenset[str]:
@@ -88,7 +92,11 @@ def parse(text: str, name: str) -> Script:
     if not heads.get("Title"):
         raise TranscriptError(f"{name}: has no '# Title:'; add one line that says what it shows")
     profiles = tuple(_profile(word, name) for word in heads.get("Profiles", "").split())
-    return Script(name, heads["Title"], heads.get("Source", ""), profiles, tuple(steps), heads.get("After", ""))
+    if (announce := heads.get("Announce", "no")) not in {"yes", "no"}:
+        raise TranscriptError(f"{name}: '# Announce: {announce}': write yes or no")
+    return Script(
+        name, heads["Title"], heads.get("Source", ""), profiles, tuple(steps), heads.get("After", ""), announce == "yes"
+    )
 
 
 def _step(line: str, where: str) -> Step:
