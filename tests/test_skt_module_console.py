@@ -89,6 +89,15 @@ def test_lines_over_the_limit_of_editor_a_are_run_cut(length, runs, too_long):
     assert event.rest == b"x" * (length - runs) + (b"\r\n" if too_long else b"")
 
 
+@pytest.mark.parametrize(("length", "too_long"), [(125, False), (126, False), (127, True), (300, True)])
+def test_lines_over_the_limit_of_editor_b_wait_for_their_end(length, too_long):
+    console = Console(manner("b"))
+    assert console.feed(b"x" * length).line is None
+    event = console.feed(b"\r\nAT")
+    assert (event.line, event.too_long, event.rest) == (b"x" * min(length, 126), too_long, b"\nAT")
+    assert console.feed(event.rest + b"\r").line == b"AT"
+
+
 def test_lines_over_the_limit_of_any_are_marked_and_end_where_they_end():
     lines, _, left = heard(manner("any", room=50), b"x" * 300 + b"\rAT+TEST\r\n" + b"y" * 300 + b"\r\nz\r\n")
     assert lines == [(b"x" * 50, None, True), (b"AT+TEST", None, False), (b"y" * 50, None, True), (b"z", None, False)]

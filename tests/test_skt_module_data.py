@@ -439,14 +439,81 @@ async def test_a_fetch_that_fails_ends_the_connection_and_says_so(autojump_clock
         assert b"socket:-1" in await host.ask(b"AT+SKTSTATE")
 
 
+class Below(fake_network.FakeLink):
+    """What is fed waits in the module below until it is fetched."""
+
+    here = 0
+
+    async def fetch(self):
+        await super().fetch()
+        self.here = len(self._inbox)
+        return self.here
+
+    def take(self, most):
+        data = super().take(min(most, self.here))
+        self.here -= len(data)
+        return data
+
+
+class ModemNetwork(FakeNetwork):
+    async def open_stream(self, host, port, *, keepalive=0):
+        await self.operation("open_stream")
+        self.links.append(Below(self, host, port))
+        return self.links[-1]
+
+
+async def test_a_read_never_waits_for_a_modem_that_turns_to_another_connection(autojump_clock):
+    """As many seconds as that takes, a host of the real module would have given up."""
+    async with running(network=ModemNetwork()) as host:
+        _, link = await host.client()
+        host.network.delay["fetch"] = 1.2
+        link.feed(b"slow")
+        for _ in range(2):
+            assert await host.ask(b"AT+SKTREAD=1,2", 0.49) == b""
+            assert await host.say(b"", 0.02) == b"+SKTREAD:OK,0,1:\r\n"
+        assert await host.ask(b"AT+SKTREAD=1,2", 0.3) == b"+SKTREAD:OK,2,1:sl\r\n"
+        assert host.network.calls["fetch"] == 1  # one demand, whoever asks
+        link.peer_close()
+        host.network.delay.clear()
+        assert await host.ask(b"AT+SKTREAD=1,9") == b"+SKTREAD:OK,2,1:ow\r\n"
+        assert await host.ask(b"AT+SKTREAD=1,9") == error(7, b"SKTREAD")
+        assert host.upstream.counters["commands-late"] == 0
+
+
 async def test_automatic_receiving_is_switched_while_a_fetch_hangs(autojump_clock):
-    async with running() as host:
+    async with running(network=ModemNetwork()) as host:
         _, link = await host.client()
         await host.ask(b"AT+SKTRECVCFG=1")
         host.network.delay["fetch"] = 1
         link.feed(b"slow")
         await trio.sleep(0.1)
-        assert await host.ask(b"AT+SKTRECVCFG=0", 0.5) == b""
-        assert await host.say(b"", 1) == b"\r\n+SKTRECVCFG:OK\r\n"
-        host.network.delay.clear()
-        assert await host.ask(b"AT+SKTREAD=1,10") == b"+SKTREAD:OK,4,1:slow\r\n"
+        assert await host.ask(b"AT+SKTRECVCFG=0") == b"\r\n+SKTRECVCFG:OK\r\n"
+        assert await host.ask(b"AT+SKTREAD=1,10", 0.6) == b"+SKTREAD:OK,0,1:\r\n"
+        await trio.sleep(1)
+        assert host.got() == b""  # it is off
+        assert await host.ask(b"AT+SKTRECVCFG=1") == b"\r\n+SKTRECVCFG:OK\r\n"
+        assert await host.say(b"", 1.1) == b"+SKTREAD:OK,4,1:slow\r\n"
+
+
+async def test_deleting_and_resetting_while_a_fetch_hangs(autojump_clock):
+    for how in (b"SKTDEL=1", b"SKTDEL=0", b"RST"):
+        async with running(network=ModemNetwork()) as host:
+            _, link = await host.client()
+            host.network.delay["fetch"] = 1000
+            link.feed(b"x")
+            assert await host.ask(b"AT+SKTREAD=1,2", 0.6) == b"+SKTREAD:OK,0,1:\r\n"
+            assert await host.ask(b"AT+" + how, 3) == b"\r\n+%s:OK\r\n" % how.partition(b"=")[0]
+            assert link.closed
+            host.network.delay.clear()
+            _, link = await host.client()
+            link.feed(b"y")
+            assert await host.ask(b"AT+SKTREAD=1,2") == b"+SKTREAD:OK,1,1:y\r\n"
+
+
+async def test_a_crash_in_a_fetch_is_a_number(autojump_clock):
+    async with running() as host:
+        _, link = await host.client()
+        link.feed(b"x")
+        host.network.error["fetch"] = RuntimeError("a bug below")
+        assert await host.ask(b"AT+SKTREAD=1,2") == error(10, b"SKTREAD")
+        assert host.upstream.counters.pop("crashes") == 1

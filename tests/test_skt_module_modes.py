@@ -112,6 +112,24 @@ async def test_a_line_that_nobody_takes_is_counted(autojump_clock):
         assert await host.ask(b"AT+TEST") == b"\r\n+TEST:OK\r\n"
 
 
+@pytest.mark.parametrize("name", ["s1-uart", "guide"])
+async def test_a_transparent_line_is_sent_as_it_was_typed(autojump_clock, name):
+    typed = b"  two blanks,\ta tab, \\, \x00 \x08 \x7f \xff and AT+SKTSEND=99,1:x "
+    async with running(name) as host:
+        _, link = await host.client()
+        assert await host.ask(b"AT+SKTTT=1") == TT_OK
+        assert await host.ask(typed) == b""
+        assert bytes(link.sent) == typed
+
+
+async def test_a_transparent_line_of_the_real_console_is_edited(autojump_clock):
+    async with running(quirks=True) as host:
+        _, link = await host.client()
+        assert await host.ask(b"AT+SKTTT=1") == TT_OK
+        assert await host.ask(b"  ax\x08\tb\xff") == b""
+        assert bytes(link.sent) == b"a b"
+
+
 # -- resets
 
 
@@ -306,9 +324,23 @@ async def test_the_log_port(autojump_clock):
             said, link = await host.client(wait=2)
             noise = b"\r\nConnect to Server successful!\r\n" if quirks else b""
             assert said.endswith(b"\r\n+SKTCLIENT:OK\r\n" + trailer + noise + b"+SKTCLIENT:con_id=1\r\n")
+            for mode, name in ((0, b"TCP"), (1, b"UDP")):
+                said, _ = await host.serve(mode)
+                noise = b"\r\nThe %s SERVER START OK!\r\n" % name if quirks else b""
+                assert said.endswith(trailer + noise + b"\r\n+SKTSERVER:con_id=%d\r\n" % (2 + mode))
             link.feed(b"x" * 1100)
             await host.ask(b"AT+SKTRECVCFG=1", 0.2)
             assert host.upstream.counters["bytes-not-printed"] == 0  # no such buffer there
+
+
+async def test_a_line_over_the_limit_on_the_real_log_port(autojump_clock):
+    trailer = b"\n\r[MEM] After do cmd, available heap 131072\n\r\r\n\n#\r\n"
+    typed = b"AT+TEST=" + b"x" * 118
+    async with running("s1-log", quirks=True) as host:
+        said = await host.ask(typed)
+        assert said == typed + b"\n\r <<<Too long cmd string.>>> \n" + typed + b"\r\n+TEST:OK\r\n" + trailer
+        await host.ask(b"AT+WLCONN=ssid,home,pw,hush" + b"x" * 120)
+        assert b"hush" not in b"".join(record.data or b"" for record in host.records)
 
 
 async def test_the_log_port_never_shows_a_password_in_a_trace(autojump_clock):
@@ -339,16 +371,6 @@ async def test_a_crash_in_a_command_is_its_own_number(autojump_clock, monkeypatc
         assert await host.ask(b"AT+" + line_) == b"\r\n+%s:ERROR:%d\r\n" % (name, number)
         assert await host.ask(b"AT+TEST") == b"\r\n+TEST:OK\r\n"
         assert host.upstream.counters.pop("crashes") == 1
-
-
-async def test_automatic_receiving_that_cannot_be_switched_off_in_time(autojump_clock):
-    async with running() as host:
-        _, link = await host.client()
-        await host.ask(b"AT+SKTRECVCFG=1")
-        host.network.delay["fetch"] = 1000
-        link.feed(b"x")
-        await trio.sleep(0.1)
-        assert await host.ask(b"AT+SKTRECVCFG=0", 2.1) == b"\r\n+SKTRECVCFG:ERROR:2\r\n"
 
 
 async def test_the_real_help_text(autojump_clock):

@@ -204,6 +204,8 @@ class SktUpstream(Upstream):
             self._trace.payload(Lane.FROM_HOST, heard.line, "garbage")
         if heard.too_long:
             self.counters["lines-too-long"] += 1
+            if said := self._words.say("module_overflow") if self._module.quirk("quirk_editor") else b"":
+                self._writer.post(said + heard.line, shown=said + b"...", rule="echo")
         event = self._event(text, call, heard)
         if call is None or row is None:
             self.counters["commands-unknown"] += 1

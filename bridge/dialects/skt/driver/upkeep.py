@@ -195,9 +195,10 @@ class Upkeep:
     def _forget(self, missing: list[Held]) -> None:
         """Ids vanish only when they are deleted, when their server dies, or with everything."""
         servers = {held for held in missing if isinstance(held, Server)}
+        everything = len(missing) == len(self._registry)
         for held in missing:
             by_itself = held.condition is None and held not in servers and held.server not in servers
-            if by_itself and len(missing) == len(self._registry):
+            if by_itself and everything:
                 raise ModuleLost(Condition.MODULE_RESET, f"it knows nothing of id {held.id} any more")
             self._trace.note("vanished", f"id {held.id}")
             held.end(Condition.LINK_RESET)

@@ -14,7 +14,8 @@ TAB                     a space                       a space
 ======================  ============================  =========================
 
 ``any`` serves hosts of both: CR ends a line unless a send of it still lacks announced bytes, and what such a send holds
-is stored as it is.  With ``counted`` the payload of a send is not the editor's: it is counted, from the colon on.
+is stored as it is, as is a line of the transparent mode.  With ``counted`` the payload of a send is not the editor's: it
+is counted, from the colon on.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ class Console:
         match byte:
             case _ if byte == LF and after_cr:  # its CR ended the line
                 return False
-            case 0x00 | 0x08 | 0x09 | 0x7F if self._manner.editor == "any" and not self._sent_whole():
+            case 0x00 | 0x08 | 0x09 | 0x20 | 0x7F if self._manner.editor == "any" and (self.relays or not self._sent_whole()):
                 return self._store(byte, echo)
             case 0x00:
                 echo += b"\r\n"

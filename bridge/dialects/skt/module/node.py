@@ -38,14 +38,19 @@ class Pump:
             self._scope.cancel()
         return self._scope
 
-    def over_now(self) -> bool:
-        """Whether it was stopped."""
-        return not self.on
-
     def stop(self) -> None:
         """No byte more."""
         self.on = False
         self._scope.cancel()
+
+
+class Pull:
+    """One demand for the bytes that wait below.  It goes on whoever waits for it, because cut short it costs the link."""
+
+    def __init__(self) -> None:
+        self.over = trio.Event()
+        self.count = 0  # of what is here now
+        self.error: Exception | None = None  # for whoever waits
 
 
 class Node:
@@ -68,6 +73,7 @@ class Node:
         self._scopes: set[trio.CancelScope] = set()  # of everything that works for it
         self._over = False
         self.pump: Pump | None = None  # what prints its bytes unasked
+        self.pull: Pull | None = None  # the newest
 
     @contextmanager
     def work(self) -> Iterator[None]:
@@ -111,16 +117,13 @@ class Node:
         return (self.end or self.ended) in _IN_ORDER
 
     async def arrival(self, limit: float) -> bool:
-        """Whether something is here to be taken, after ``limit`` seconds at most.  Raises what a link raises."""
+        """Whether something waits, here or below, after ``limit`` seconds at most.  Raises what a link raises."""
         link = self.link
         if link is None:
             return False
-        here = False
         with trio.move_on_after(limit):
-            here = bool(await link.wait_readable())
-        if here:
-            await link.fetch()
-        return here
+            return bool(await link.wait_readable())
+        return False
 
     def take(self, most: int) -> Datagram | None:
         """What is here, ``most`` bytes of it; None where nothing is.  The tail of a longer datagram is lost."""

@@ -6,13 +6,14 @@ connected, at least a second later.  In S2 the host chooses the id, and OK means
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 
 import trio
 
 from bridge.dialects.skt.module import receive
-from bridge.dialects.skt.module.call import Request, address
+from bridge.dialects.skt.module.call import Request, address, atoi
 from bridge.dialects.skt.module.node import Node, Role
 from bridge.dialects.skt.module.reply import Outcome, Refused
 from bridge.dialects.skt.module.state import Module
@@ -72,7 +73,8 @@ def ready(module: Module, node: Node, row: str, noise: str) -> bytes | None:
     if not module.holds(node) or (node.link is None and node.listener is None):
         return None
     show(module, node)
-    return (module.words.say(noise) if module.quirk("quirk_noise") else b"") + module.words.say(row, id=node.id)
+    before = module.words.say(noise, protocol=node.protocol.upper()) if module.quirk("quirk_noise") else b""
+    return before + module.words.say(row, id=node.id)
 
 
 def show(module: Module, node: Node) -> None:
@@ -91,6 +93,8 @@ async def opened(module: Module, node: Node, local: int) -> None:
             if not module.joined:
                 raise NetworkError(Condition.BEARER_UNAVAILABLE, "the host did not join")
             if node.protocol == "tcp":
+                if not node.far.port:
+                    raise NetworkError(Condition.CONNECT_REFUSED, "port 0, where nobody can be")
                 node.stream = await module.network.open_stream(node.far.host, node.far.port)
             else:
                 about = cast_of(node.far.host)
@@ -119,31 +123,53 @@ def cast_of(host: str) -> str:
 
 async def link_client(module: Module, request: Request) -> Outcome:
     """S2: ``<link_id>,<type>,[cert],<host>,<port>,[src_port],<auto_rcv>``; OK means connected."""
-    protocol = protocol_of(module, request.values["type"])
-    if protocol not in _PROTOCOLS:
-        raise Refused(Condition.NOT_SUPPORTED, "type", request.values["type"])
+    protocol = type_of(module, request)
     con_id = free_link(module, request)
     port = port_of(request, "port")
     local = port_of(request, "src_port") if protocol == "udp" else 0
     auto = switch_of(request, "auto_rcv")
     host = await found(module, request.values["host"], during="host")
-    node = module.nodes[con_id] = Node(con_id, Role.CLIENT, protocol, Endpoint(host, port))
+    node = Node(con_id, Role.CLIENT, protocol, Endpoint(host, port))
     node.auto = auto
-    try:
+    with taken(module, node):
         await opened(module, node, local)
-    except BaseException:
-        module.nodes.pop(con_id, None)
-        raise
     return Outcome(then=lambda: show(module, node))
+
+
+@contextmanager
+def taken(module: Module, node: Node) -> Iterator[None]:
+    """S2: the link is taken while it opens.  What a UDP socket fails at has numbers of its own, whatever step it is."""
+    module.nodes[node.id] = node
+    try:
+        yield
+    except BaseException as problem:
+        module.nodes.pop(node.id, None)
+        if isinstance(problem, Refused) and node.protocol == "udp":
+            raise Refused(problem.condition, "udp", str(problem)) from None
+        raise
 
 
 # -- fields
 
 
+def type_of(module: Module, request: Request) -> str:
+    """What S2 numbers as a type: tcp or udp.  Raises Refused."""
+    text = request.values["type"]
+    protocol = protocol_of(module, text)
+    if not protocol:
+        raise Refused(Condition.BAD_ARGUMENT, "type", f"{text!r} is no type")
+    if protocol not in _PROTOCOLS:
+        raise Refused(Condition.NOT_SUPPORTED, "type", text)
+    return protocol
+
+
 def protocol_of(module: Module, mode: str) -> str:
-    """tcp, udp, or what this module does not have."""
+    """tcp, udp, or what this module does not have.  "": no mode at all."""
     table = dict(entry.split(":") for entry in str(module.profile.value["module_modes"].value).split())
-    return table.get(mode.strip(), "")
+    number = mode.strip()
+    if number.isdecimal() or (number and module.quirk("quirk_atoi")):
+        number = str(atoi(number))
+    return table.get(number, "")
 
 
 def port_of(request: Request, name: str, *, low: int = 1) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import trio
 
 from bridge.dialects.skt.module.call import Request
-from bridge.dialects.skt.module.node import LOST, Node, Pump
+from bridge.dialects.skt.module.node import LOST, Node, Pull, Pump
 from bridge.dialects.skt.module.reply import Outcome, Refused
 from bridge.dialects.skt.module.state import Module
 from bridge.model import Condition, Datagram, Endpoint
@@ -69,17 +69,49 @@ async def _read(module: Module, node: Node, size: int) -> Outcome:
         await halt(node)  # one that was stopped may not be over yet
         try:
             if await node.arrival(module.profile.seconds("module_read_wait")):
+                with trio.move_on_after(module.profile.seconds("module_pull")):  # what comes later is for the next read
+                    await _pulled(module, node)
                 datagram = node.take(size)
         except LOST as error:
             module.trace.note("read", str(error))
-    if datagram is None and node.ended is not None:
+    if datagram is None and (condition := node.ended) is not None and not _silent(module, node):
         first, node.told = not node.told, True
-        condition = node.ended
         module.shed(node)
-        if (first or not module.quirk("quirk_told_once")) and not (node.in_order and module.switch("module_end_silent")):
+        if first or not module.quirk("quirk_told_once"):
             raise Refused(condition, kind(node), "its end")
     prints = _prints(module, node, datagram, _READ)
     return Outcome(prints, ok=module.switch("module_read_ok"), shown=b"")
+
+
+async def _pulled(module: Module, node: Node) -> int:
+    """Have what waits below come up; returns whether any is here.  Raises what a link raises.
+
+    A modem may take seconds to turn to this connection.  Nobody has to wait so long: the demand lives on.
+    """
+    pull = node.pull
+    if pull is None or pull.over.is_set():
+        pull = node.pull = Pull()
+        module.spawn(_pull, node, pull)
+    await pull.over.wait()
+    if pull.error is not None:
+        raise pull.error
+    return pull.count
+
+
+async def _pull(node: Node, pull: Pull) -> None:
+    try:
+        with node.work():
+            if node.link is not None:
+                pull.count = await node.link.fetch()
+    except Exception as error:  # it is raised where it is waited for
+        pull.error = error
+    finally:
+        pull.over.set()
+
+
+def _silent(module: Module, node: Node) -> bool:
+    """Whether this end is never told: a peer's FIN is no error in some generations, and the socket stays as it is."""
+    return node.in_order and module.switch("module_end_silent")
 
 
 # -- how it is printed
@@ -171,16 +203,10 @@ async def _pump(module: Module, node: Node, pump: Pump) -> None:
         with pump.waiting():
             if not await link.wait_readable():
                 return
-        if pump.over_now():
-            return
-        if not await link.fetch():  # never cut short: that could cost the link
-            with pump.waiting():
+            if await _pulled(module, node):
+                await module.writer.urc(lambda: _data(module, node), rule="data", shown=_hidden)
+            else:
                 await trio.sleep(module.profile.seconds("module_fetch_again"))
-            continue
-        if pump.over_now():
-            return
-        with pump.waiting():
-            await module.writer.urc(lambda: _data(module, node), rule="data", shown=_hidden)
 
 
 def _hidden(message: bytes) -> bytes:
@@ -198,18 +224,15 @@ def _data(module: Module, node: Node) -> bytes | None:
 
 def _end(module: Module, node: Node) -> bytes | None:
     """The end of a connection, once."""
-    if node.told or not module.holds(node):
+    if node.told or not module.holds(node) or _silent(module, node):
         return None
-    node.end = node.ended or node.end or Condition.LINK_CLOSED
-    condition, in_order = node.end, node.in_order
+    node.end = condition = node.ended or node.end or Condition.LINK_CLOSED
     node.told = True
     module.shed(node)
     module.trace.note("ended", f"{node.id}: {condition}")
     if module.through is node:
         module.through = None
         module.through_entries = 0  # the worker ended by itself
-    if in_order and module.switch("module_end_silent"):
-        return None
     number = module.words.number("SKTREAD", Refused(condition, kind(node)))
     return module.words.say("module_end", id=node.id, number=number)
 

@@ -24,7 +24,8 @@ _COUNT = "count"
 async def skt_send(module: Module, request: Request) -> Outcome:
     """S1: ``<data_size>,<con_id>[,<dst_ip>,<dst_port>]:<data>``.  S1b has the first two the other way."""
     if request.payload is None:
-        fields, data = _split(request.text)
+        cut = module.profile.number("module_send_cut") if module.quirk("quirk_send_cut") else None
+        fields, data = _split(request.text[:cut])
     else:
         fields, data = request.text.removesuffix(":").split(","), request.payload
     if len(fields) not in {2, 4}:
@@ -35,7 +36,7 @@ async def skt_send(module: Module, request: Request) -> Outcome:
     node = _node(module, con_id)
     if data is None:
         raise Refused(Condition.BAD_ARGUMENT, _COUNT, "no colon")
-    if len(data) != atoi(size):
+    if len(data) != atoi(size) or len(data) < module.profile.number("module_send_least"):
         raise Refused(Condition.BAD_ARGUMENT, _COUNT, f"{len(data)} bytes of {size}")
     target = _target(node, fields[2:])
     await deliver(module, node, data, target)

@@ -6,11 +6,13 @@ import trio
 
 from bridge.dialects.skt.module.call import Request
 from bridge.dialects.skt.module.node import LOST, Node, Role
-from bridge.dialects.skt.module.open import free_link, port_of, protocol_of, ready, show, switch_of
+from bridge.dialects.skt.module.open import free_link, port_of, protocol_of, ready, show, switch_of, taken, type_of
 from bridge.dialects.skt.module.reply import Outcome, Refused
 from bridge.dialects.skt.module.state import Module
 from bridge.model import Condition, Endpoint, Peers
 from bridge.network import NetworkError, StreamLink
+
+_NOBODY = Endpoint("0.0.0.0", 0)
 
 
 async def skt_server(module: Module, request: Request) -> Outcome:
@@ -33,19 +35,14 @@ async def skt_server(module: Module, request: Request) -> Outcome:
 
 async def link_server(module: Module, request: Request) -> Outcome:
     """S2: ``<link_id>,<type>,[cert],<port>,<auto_rcv>``; OK means that it listens."""
-    protocol = protocol_of(module, request.values["type"])
-    if protocol not in {"tcp", "udp"}:
-        raise Refused(Condition.NOT_SUPPORTED, "type", request.values["type"])
+    protocol = type_of(module, request)
     con_id = free_link(module, request)
     port = port_of(request, "port")
     auto = switch_of(request, "auto_rcv")
-    node = module.nodes[con_id] = Node(con_id, Role.SERVER, protocol, Endpoint(module.address, port))
+    node = Node(con_id, Role.SERVER, protocol, Endpoint(module.address, port))
     node.auto = auto
-    try:
+    with taken(module, node):
         await _open(module, node)
-    except BaseException:
-        module.nodes.pop(con_id, None)
-        raise
 
     def then() -> None:
         show(module, node)
@@ -71,16 +68,21 @@ async def _start(module: Module, node: Node, command: str) -> None:
 
 
 async def _open(module: Module, node: Node) -> None:
-    port = node.far.port
-    for other in module.nodes.values():
-        if other is not node and other.role is Role.SERVER and other.protocol == node.protocol and other.far.port == port:
+    port, limit = node.far.port, module.profile.seconds("module_listen_limit")
+    for other in module.nodes.values():  # in the order in which they were asked for: the first one has the port
+        if other is node:
+            break
+        if other.role is Role.SERVER and other.protocol == node.protocol and other.far.port == port:
             raise Refused(Condition.INDEX_IN_USE, node.protocol, f"port {port}")
     try:
-        if node.listens:
-            room = min(module.network.limits.stream_links, module.profile.number("module_pool"))
-            node.listener = await module.network.listen(port, room=max(1, room))
-        else:
-            node.datagrams = await module.network.open_datagram(None, local_port=port, peers=Peers.LAST)
+        with trio.move_on_after(limit) as patience:
+            if node.listens:
+                room = min(module.network.limits.stream_links, module.profile.number("module_pool"))
+                node.listener = await module.network.listen(port, room=max(1, room))
+            else:
+                node.datagrams = await module.network.open_datagram(None, local_port=port, peers=Peers.LAST)
+        if patience.cancelled_caught:
+            raise NetworkError(Condition.MODULE_MUTE, f"not within {limit} s")
     except NetworkError as error:
         raise Refused.by(error, "open") from None
     except Exception:
@@ -97,12 +99,7 @@ async def _accept(module: Module, server: Node, command: str) -> None:
         except LOST as error:
             await _die(module, server, command, Refused(Condition.MODULE_ERROR, "accept", str(error)))
             return
-        peer = link.peer or Endpoint("0.0.0.0", 0)
-        twice = any(seed.far == peer and seed.end is None and peer.port for seed in module.seeds(server))
-        if twice:
-            module.trace.note("peer refused", f"{peer} is here already")
-            module.close([link.aclose])
-        elif not await _seed(module, server, link, peer) and module.quirk("quirk_full_pool"):
+        if not await _seed(module, server, link) and module.quirk("quirk_full_pool"):
             await _die(module, server, command, Refused(Condition.NO_FREE_LINK, "seed"))
             return
 
@@ -112,9 +109,13 @@ async def _serve(module: Module, server: Node, command: str) -> None:
         await _accept(module, server, command)
 
 
-async def _seed(module: Module, server: Node, link: StreamLink, peer: Endpoint) -> bool:
-    """An id for a peer, taken when the host is told, so that it cannot be older than what the host was told before."""
-    taken = False
+async def _seed(module: Module, server: Node, link: StreamLink) -> bool:
+    """An id for a peer, taken when the host is told, so that it cannot be older than what the host was told before.
+
+    False: the pool is full.
+    """
+    taken, why = False, "no id is free"
+    peer = _NOBODY
 
     def render() -> bytes | None:
         nonlocal taken
@@ -130,13 +131,28 @@ async def _seed(module: Module, server: Node, link: StreamLink, peer: Endpoint) 
         )
 
     try:
+        peer = await _who(module, link)
+        if any(seed.far == peer != _NOBODY and seed.end is None for seed in module.seeds(server)):
+            why = "it is here already"
+            return True
         await module.writer.urc(render, rule="arrival")
     finally:
         if not taken:
             module.counters["peers-refused"] += 1
-            module.trace.note("peer refused", f"{peer}: no id is free")
+            module.trace.note("peer refused", f"{peer}: {why}")
             module.close([link.aclose])
     return taken
+
+
+async def _who(module: Module, link: StreamLink) -> Endpoint:
+    """The peer, which the host is always told; a Network that did not say it is asked."""
+    if link.peer is None:
+        with trio.move_on_after(module.profile.seconds("module_ask")):
+            try:
+                await link.find_endpoints()
+            except LOST as error:
+                module.trace.note("peer not known", str(error))
+    return link.peer or _NOBODY
 
 
 async def _die(module: Module, server: Node, command: str, refused: Refused) -> None:
