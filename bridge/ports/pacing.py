@@ -5,9 +5,10 @@ to wake up, and each wake-up releases all that is due.  "Send n, sleep n / rate"
 time and runs at 50 to 80 % of the rate.
 
 Being late by up to `FIFO` is caught up, as a UART does whose FIFO did not run dry; a longer silence was a silence, and
-the schedule starts anew.  So is the lateness of what was received where an answer follows at once: a timer that wakes
-us a millisecond late would make every turn of a dialogue that much longer than on a line.  No task runs in the background: `send` returns when the last byte has left, so `sent` is
-exact, and what is read ahead is bounded by `FIFO` too, the rest waiting in the port below (back-pressure).
+the schedule starts anew.  So is the lateness of the timer at the end of what was received, where an answer follows at
+once: else every turn of a dialogue would be a millisecond longer than on a line.  No task runs in the background: `send`
+returns when the last byte has left, so `sent` is exact, and what is read ahead is bounded by `FIFO` too, the rest waiting
+in the port below (back-pressure).
 """
 
 from __future__ import annotations
