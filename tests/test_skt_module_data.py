@@ -315,6 +315,20 @@ async def test_the_real_prints_lose_1_kib_and_what_is_behind_a_nul(autojump_cloc
             assert host.got() == b"+SKTREAD:OK,%d,1:%s\r\n" % (len(data), shown)
 
 
+@pytest.mark.parametrize("idle", [0, 1, 4])
+async def test_idle_connections_keep_the_others_waiting(idle, autojump_clock):
+    async with running(quirks=True) as host:
+        _, link = await host.client()
+        for _ in range(idle):
+            await host.client()
+        await host.ask(b"AT+SKTRECVCFG=1")
+        link.feed(b"late")
+        await trio.sleep(0.020 * idle - 0.001 if idle else 0)
+        assert host.got() == b""
+        await trio.sleep(0.002)
+        assert host.got() == b"+SKTREAD:OK,4,1:late\r\n"
+
+
 async def test_closing_in_auto_mode_says_nothing_but_ok(autojump_clock):
     async with running() as host:
         await host.client()
