@@ -57,14 +57,14 @@ class WiredPort(Port):
             call.cancel()
 
     def come_back(self):
-        self.lost = False
-        self._back.set()
+        self._back.set()  # what was lost stays so until it is opened again
 
     async def reopen(self):
         if not self.reopens:
             raise PortLost(self.name)
         self.log.append(("reopen", self.name))
         await self._back.wait()
+        self.lost = False
 
     async def receive(self, most=4096):
         return await self._do(lambda: self.inner.receive(most))
