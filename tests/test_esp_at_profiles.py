@@ -140,7 +140,7 @@ DRIVERS = {
     "AT+CIPSERVERMAXCONN=3": "nmo", "AT+CIPV6=1": "", "AT+CIPV6?": "n", "AT+SLEEP=0": "nmo", "AT+CWLAP": "nmo",
     'AT+CWHOSTNAME="x"': "nmo", "AT+CWQAP": "nmo", "AT+SYSRAM?": "nmo", "AT+SYSTIMESTAMP?": "n", "AT+IPR=9600": "",
     "AT+CIOBAUD=9600": "", 'AT+CWSAP="a","password",1,3': "", 'AT+CWSAP_CUR="a","password",1,3': "", "AT+CWLIF": "",
-    'AT+CIPSTA="1.1.1.1"': "", "AT+MDNS=0": "", "AT+CIUPDATE": "", "AT+CIPMODE=1": "", "AT+SAVETRANSLINK=0": "",
+    'AT+CIPSTA="1.1.1.1"': "", "AT+MDNS=0": "", "AT+CIUPDATE": "", "AT+CIPMODE=1": "nmo", "AT+SAVETRANSLINK=0": "nmo",
     "AT+CIPSNTPCFG=1,0": "", "AT+CIPRECVTYPE?": "", "AT+CIPSENDL=1": "", "AT+CIPSENDBUF=1": "", "AT+WPS=1": "",
     "AT+CWSTARTSMART": "", "AT+CSYSWDTENABLE": "", "AT+CIPTCPOPT?": "nm", "AT+CIPSSLCSNI?": "", "AT+CIPFWVER?": "",
     "AT+CWCONFIG?": "", "AT+CWINIT?": "", "AT+UART=115200,8,1,0,0": "o",

@@ -40,6 +40,7 @@ def restore(unit: EspAtUpstream, command: Command) -> None:
     """AT+RESTORE: the links' CLOSED, OK, and a reset that remembers nothing."""
     command.ok(unit.links.close_all())
     unit.kept.forget(stored=True)
+    unit.through.saved = None
     unit.station.forget()
     unit.uart.forget()
     detach(unit)

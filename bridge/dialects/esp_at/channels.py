@@ -81,6 +81,10 @@ class Channel(ABC):
         """Send what the host types, and return when it was taken.  ``target`` is for one datagram."""
 
     @abstractmethod
+    async def carry(self, data: bytes) -> None:
+        """Send these bytes: on UDP one datagram.  NetworkError: nothing of it went out."""
+
+    @abstractmethod
     async def find_peer(self) -> None:
         """Ask for the peer's address where it is not known."""
 
@@ -167,6 +171,10 @@ class TcpChannel(Channel):
             while piece := await payload.take():
                 await sending.write(piece)
             await sending.commit()
+
+    async def carry(self, data: bytes) -> None:
+        """See Channel."""
+        await self._stream.send_all(data)
 
     async def find_peer(self) -> None:
         """See Channel."""
@@ -292,6 +300,10 @@ class UdpChannel(Channel):
     async def send(self, payload: Payload, target: Endpoint | None) -> None:
         """See Channel.  A datagram goes out whole."""
         await self._link.send(await payload.whole(), target)
+
+    async def carry(self, data: bytes) -> None:
+        """See Channel."""
+        await self._link.send(data)
 
     async def find_peer(self) -> None:
         """See Channel.  A datagram says where it came from, or nothing does."""

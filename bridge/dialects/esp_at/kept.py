@@ -26,13 +26,19 @@ ROWS: dict[str, tuple[str, Values]] = {
     "SYSSTORE": ("sysstore", {"on": 1}),
     "SYSMSG": ("sysmsg", {"bits": 0}),
     "SLEEP": ("sleep", {"mode": 0}),
+    "CIPRECONNINTV": ("cipreconnintv", {"interval": 1}),
     "CWRECONNCFG": ("cwreconncfg", {"interval": 1, "count": 0}),
     "CWHOSTNAME": ("cwhostname", {"hostname": ""}),
     "CWCOUNTRY": ("cwcountry", {"policy": 0, "country": "CN", "start": 1, "channels": 13}),
     "CWLAPOPT": ("", {"sort": 0, "mask": 0, "rssi": -100, "security": 0xFFFF}),
 }
-FIRST = {"SLEEP": ("mode", "sleep"), "CWHOSTNAME": ("hostname", "hostname"), "CWLAPOPT": ("mask", "lap_mask")}
-STORED = {"SYSMSG", "CWCOUNTRY"}  # what a module keeps in its flash
+FIRST = {
+    "SLEEP": ("mode", "sleep"),
+    "CWHOSTNAME": ("hostname", "hostname"),
+    "CWLAPOPT": ("mask", "lap_mask"),
+    "CIPRECONNINTV": ("interval", "reconnect"),
+}
+STORED = {"SYSMSG", "CWCOUNTRY", "CIPRECONNINTV"}  # what a module keeps in its flash
 
 
 class Kept:

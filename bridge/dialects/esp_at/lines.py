@@ -56,6 +56,12 @@ class LineReader:
         self._due = count
         self._escaped = escaped
 
+    def rest(self) -> bytes:
+        """What came after the last event, which is nobody's line."""
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
+
     def abandon(self) -> None:
         """No more payload: what comes next is a line."""
         self._due = 0
@@ -149,22 +155,19 @@ class Mask:
 
     def __init__(self, rows: Mapping[str, Row]) -> None:
         self._known = frozenset(rows)
-        self._open: dict[str, list[bool]] = {}
+        self._open: dict[str, list[bool]] = {}  # of the commands with secrets: which arguments are none
         for name, row in rows.items():
             if row.secret:
                 names = [re.split(r"[:\[]", entry.lstrip("["))[0] for entry in row.set or ()]
                 self._open[name] = [argument not in row.secret for argument in names]
+        self._names = re.compile("|".join(map(re.escape, self._open)).encode("ascii") or b"(?!)", re.IGNORECASE)
 
-    def line(self, raw: bytes) -> bytes:
-        """The line as it may be shown."""
-        request = parse(raw)
+    def line(self, raw: bytes, request: Request | None) -> bytes:
+        """The line as it may be shown; ``request`` is what `parse` made of it."""
         if request is not None and request.name in self._open and request.form is Form.SET:
             return self._command(request)
-        text = raw.upper()
-        for name in self._open:
-            at = text.find(name.encode("ascii"))
-            if at >= 0 and (request is None or request.form is Form.SET):
-                return raw[: at + len(name)] + self.HIDDEN
+        if (request is None or request.form is Form.SET) and (found := self._names.search(raw)):
+            return raw[: found.end()] + self.HIDDEN
         known = request is not None and request.name in self._known
         if not known and b'"' in raw:  # of what no row tells, or the second half of a line that a stray LF cut in two
             return raw[: raw.index(b'"')] + self.HIDDEN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,6 +51,7 @@ class Link:
         self.patience = math.inf  # of one such wait
         self.announced = 0  # passive mode: bytes that wait and that the host was told of
         self.unread = False  # passive mode: it was told, and has not asked since
+        self.again: Callable[[], Awaitable[Channel]] | None = None  # opens such a one once more; None: a peer did
         self.given_up = False  # what still waits cannot be had any more
         self.touched = trio.current_time()  # when a byte last went either way
         self._channel: Channel | None = None
@@ -139,6 +141,7 @@ class LinkTable:
             return False
         link.connected(channel)
         self.used = self.used or channel.linked or self._unit.profile.number("status_udp") > 0
+        self._unit.through.links_changed()
         return True
 
     def find(self, number: int) -> Link | None:
@@ -152,6 +155,8 @@ class LinkTable:
 
     def reads_passively(self, link: Link) -> bool:
         """Whether the host asks for what has come on this link.  Some generations tell datagrams whatever it said."""
+        if self._unit.through.raw(link):
+            return False
         return self.passive and (link.channel.linked or self._unit.profile.number("passive_udp") > 0)
 
     def close(self, link: Link, *, silent: bool = False) -> bytes:
@@ -163,7 +168,8 @@ class LinkTable:
         link.scope.cancel()
         link.stir()
         self.drain(link.channel)
-        return b"" if silent else self._unit.say("closed", id=self.prefix(link))
+        self._unit.through.links_changed()
+        return b"" if silent else self._unit.through.tell(self._unit.say("closed", id=self.prefix(link)))
 
     def close_all(self, *, silent: bool = False) -> bytes:
         """The CLOSED lines of all open links."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.dialects.esp_at.channels import Channel, TcpChannel, UdpChannel
@@ -74,8 +75,13 @@ def _peer(command: Command) -> Endpoint | None:
 
 
 async def _connect(unit: EspAtUpstream, command: Command, link: Link) -> None:
+    option = command.number("option")
+    if command.string("kind") == "UDP":
+        link.again = partial(open_datagram, unit, _peer(command), option, PEERS[command.number("mode")])
+    else:
+        link.again = partial(open_stream, unit, link.host, link.port, option)
     try:
-        channel = await (_open_datagram if command.string("kind") == "UDP" else _open_stream)(unit, command)
+        channel = await link.again()
     except BaseException:
         unit.links.release(link)
         raise
@@ -86,19 +92,20 @@ async def _connect(unit: EspAtUpstream, command: Command, link: Link) -> None:
     unit.spawn(pump_after, command.written, unit, link)
 
 
-async def _open_stream(unit: EspAtUpstream, command: Command) -> Channel:
-    host, port = command.string("host"), command.number("port")
-    stream = await unit.network.open_stream(host, port, keepalive=command.number("option"))
+async def open_stream(unit: EspAtUpstream, host: str, port: int, keepalive: int) -> Channel:
+    """A TCP connection.  Raises NetworkError."""
+    stream = await unit.network.open_stream(host, port, keepalive=keepalive)
     return TcpChannel(stream, unit.profile.seconds("fetch_again"))
 
 
-async def _open_datagram(unit: EspAtUpstream, command: Command) -> Channel:
+async def open_datagram(unit: EspAtUpstream, peer: Endpoint | None, local_port: int, peers: Peers) -> Channel:
+    """A UDP socket.  Raises NetworkError."""
+
     def report(counter: str, detail: str) -> None:
         unit.counters[counter] += 1
         unit.trace.note(counter, detail)
 
-    peers = PEERS[command.number("mode")]
-    link = await unit.network.open_datagram(_peer(command), local_port=command.number("option"), peers=peers)
+    link = await unit.network.open_datagram(peer, local_port=local_port, peers=peers)
     return UdpChannel(link, unit.profile.seconds("fetch_again"), report, fixed=peers is Peers.FIXED)
 
 

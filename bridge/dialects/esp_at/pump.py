@@ -66,6 +66,8 @@ async def _deliver(unit: EspAtUpstream, link: Link) -> bool:
         if told is None:
             return None
         link.touch()
+        if unit.through.raw(link):
+            return told.data
         gate = unit.writer.shut() if gap else None
         peer = peer_text(unit, link, told.source, "ipd_peer")
         return unit.say("ipd", id=unit.links.prefix(link), length=len(told.data), peer=peer) + told.data
@@ -130,7 +132,7 @@ def _notification(unit: EspAtUpstream, link: Link) -> bytes | None:
 
 async def learn_peer(unit: EspAtUpstream, link: Link) -> None:
     """Have the peer's address known where it is to be told; data do not wait for it for long."""
-    if unit.dinfo:
+    if unit.dinfo and not unit.through.raw(link):
         with trio.move_on_after(unit.profile.seconds("endpoints")):
             await link.channel.find_peer()
 

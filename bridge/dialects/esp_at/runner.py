@@ -16,6 +16,7 @@ which is why the silence should be shorter than the pause between its attempts.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from bridge.dialects.esp_at.upstream import EspAtUpstream
 
 BACKLOG = 256  # answers that may wait for a host that types and does not read; then it is told busy
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Runner:
@@ -50,6 +52,7 @@ class Runner:
         self._mask = Mask(profile.command)
         self._hooks = hooks
         self._grammars = {name: Grammar(row.set) for name, row in profile.command.items() if row.set is not None}
+        self._about_links = {name for name, grammar in self._grammars.items() if "link" in grammar.names}
         for name, row in profile.command.items():
             if row.hook and row.hook not in hooks:
                 raise TableError(f"{profile.file}: command.{name}.hook: {row.hook!r} is no hook of this dialect")
@@ -77,6 +80,12 @@ class Runner:
 
     def hear(self, data: bytes) -> bool:
         """Bytes of the host.  Whether they were typed: no byte of a payload among them."""
+        if self._unit.through.active:
+            self._unit.through.hear(data)
+            return False
+        return self._hear_commands(data)
+
+    def _hear_commands(self, data: bytes) -> bool:
         typed = self._payload is None
         self._reader.feed(data)
         while (event := self._reader.next()) is not None:
@@ -85,11 +94,16 @@ class Runner:
             else:
                 typed = False
                 self._hear_payload(event)
+            if self._unit.through.active:  # by this line
+                self._unit.through.hear(self._reader.rest())
+                return False
         return typed
 
     @property
     def deadline(self) -> float:
         """When the host will have been silent for too long."""
+        if self._unit.through.active:
+            return self._unit.through.deadline
         patience = self._unit.settings.payload
         if self._payload is None or patience is None:
             return math.inf
@@ -97,6 +111,9 @@ class Runner:
 
     def silence(self) -> None:
         """The deadline is over: first the send is given up, then its payload."""
+        if self._unit.through.active:
+            self._unit.through.silence()
+            return
         payload = self._payload
         if payload is None:
             return
@@ -141,13 +158,13 @@ class Runner:
 
     def _hear_line(self, line: Line) -> None:
         unit = self._unit
-        shown = self._mask.line(line.raw)
         request = parse(line.raw)
+        shown = self._mask.line(line.raw, request)
         name, form = (request.name, request.form) if request else ("", Form.EXECUTE)
         row = unit.profile.command.get(name)
         event = self._log.begin(name, form, row.disposition if row else "refused", len(line.raw))
         link = self._link_of(request)
-        if self._command is not None or unit.writer.backlog > BACKLOG:
+        if self._command is not None or unit.through.draining or unit.writer.backlog > BACKLOG:
             unit.counters["busy"] += 1
             unit.trace.line(Lane.FROM_HOST, shown, "busy", link=link)
             reply = errors.busy(unit, self._command)
@@ -186,9 +203,7 @@ class Runner:
 
     def _link_of(self, request: Request | None) -> str:
         """The id that a line is about, for the trace; nothing where there is none or it is no id."""
-        if request is None or request.form is not Form.SET or request.name not in self._grammars:
-            return ""
-        if "link" not in self._grammars[request.name].names:
+        if request is None or request.form is not Form.SET or request.name not in self._about_links:
             return ""
         number = request.arguments.partition(",")[0] if self._unit.mux else "0"
         return number if number in map(str, self._unit.links.numbers()) else ""
@@ -204,7 +219,7 @@ class Runner:
         if command.form is Form.SET and command.name in self._grammars:
             tokens = split(request.arguments)
             for index, token in enumerate(tokens):
-                if any(char < " " or char == "\x7f" for char in token.text):
+                if _CONTROL.search(token.text):
                     raise ArgumentError("value", index, "a control character")
             command.values = self._grammars[command.name].parse(
                 tokens, mux=self._unit.mux, udp=to_datagrams(self._unit, command.base, tokens)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from bridge.dialects.esp_at.command import Command, Hook, Payload
 from bridge.dialects.esp_at.links import Link, is_address
 from bridge.dialects.esp_at.sockets import is_name
+from bridge.dialects.esp_at.transparent import enter
 from bridge.model import Capability, Condition, Endpoint
 from bridge.network import LinkLost, NetworkError
-from bridge.wire.grammar import Token
+from bridge.wire.grammar import Form, Token
 
 if TYPE_CHECKING:
     from bridge.dialects.esp_at.upstream import EspAtUpstream
@@ -19,7 +20,10 @@ OPENING = frozenset({"CIPSTART", "CIPSTARTEX"})  # their limit is `HostSettings.
 
 
 def send(unit: EspAtUpstream, command: Command) -> Coroutine[Any, Any, None] | None:
-    """AT+CIPSEND: exactly so many bytes."""
+    """AT+CIPSEND: exactly so many bytes; alone, all that follow (transparent mode)."""
+    if command.form is Form.EXECUTE:
+        enter(unit, command)
+        return None
     return _begin(unit, command, escaped=False)
 
 
@@ -40,6 +44,9 @@ def to_datagrams(unit: EspAtUpstream, name: str, tokens: Sequence[Token]) -> boo
 def _begin(unit: EspAtUpstream, command: Command, *, escaped: bool) -> Coroutine[Any, Any, None] | None:
     link, length = unit.links.find(command.number("link")), command.number("length")
     host, port = command.string("host"), command.number("port")
+    if unit.through.on:
+        command.refuse(Condition.WRONG_STATE, "AT+CIPMODE is 1", about="mode")
+        return None
     if link is None:
         command.refuse(Condition.WRONG_STATE, "no such link")
         return None

@@ -99,7 +99,7 @@ class Server:
             link = unit.links.reserve(unit.links.free(), host, port, served=True) if room else None
             if link is None or not unit.links.open(link, TcpChannel(stream, unit.profile.seconds("fetch_again"))):
                 return None
-            return connected_text(unit, link)
+            return unit.through.tell(connected_text(unit, link))
 
         await unit.writer.urc(render, rule="accepted", link=lambda: str(link.number) if link is not None else "")
         if link is None:

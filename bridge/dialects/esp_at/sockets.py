@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 ALL = 5  # AT+CIPCLOSE=5
 DETAILED = 2  # the bit of AT+SYSMSG
+_NAMED = frozenset(map(chr, range(0x21, 0x7F))) - frozenset('",\\;')
 
 
 def is_name(host: str) -> bool:
     """Printable, and nothing that could end an argument or a line in another dialect."""
-    return bool(host) and all("!" <= char <= "~" and char not in '",\\;' for char in host)
+    return bool(host) and _NAMED.issuperset(host)
 
 
 def mux(unit: EspAtUpstream, command: Command) -> None:
@@ -27,6 +28,9 @@ def mux(unit: EspAtUpstream, command: Command) -> None:
         command.ok(unit.say("cipmux", mux=int(unit.mux)))
         return
     wanted = bool(command.number("mux"))
+    if wanted and not unit.mux and unit.through.on:
+        command.refuse(Condition.WRONG_STATE, "AT+CIPMODE is 1", about="mode")
+        return
     if wanted != unit.mux and (len(unit.links) or unit.server.running):
         what = "server" if unit.server.running else "links"
         command.refuse(Condition.WRONG_STATE, f"{what} first", about=what)

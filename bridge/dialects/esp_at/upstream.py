@@ -6,8 +6,10 @@ The other owns the writer, the jobs of commands, the pumps of the links, the wat
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import structlog
@@ -24,12 +26,14 @@ from bridge.dialects.esp_at import (
     server,
     sockets,
     station,
+    transparent,
     uart,
     wifi,
 )
 from bridge.dialects.esp_at.command import Command, Hook, Payload
 from bridge.dialects.esp_at.life import Life
 from bridge.dialects.esp_at.links import LinkTable
+from bridge.dialects.esp_at.passthrough import Passthrough
 from bridge.dialects.esp_at.runner import Runner
 from bridge.model import HostSettings, Login
 from bridge.network import Network
@@ -61,6 +65,7 @@ class EspAtUpstream(Upstream):
             name = settings.ssid or str(profile.value["ssid"].value)
             self.station.stored = self.station.login = Login(name, settings.password or "")
         self.kept = kept.Kept(profile)
+        self.through = Passthrough(self)
         self.echo = True
         self.mux = False
         self.dinfo = False
@@ -76,6 +81,7 @@ class EspAtUpstream(Upstream):
             **sending.HOOKS,
             **receiving.HOOKS,
             **server.HOOKS,
+            **transparent.HOOKS,
             **uart.HOOKS,
             "echo": echo,
             "restart": restart,
@@ -92,9 +98,12 @@ class EspAtUpstream(Upstream):
         await self.life.start()
         task_status.started()
         while True:
+            if self.through.full:
+                await self.through.wait_room()
             data = b""
             try:
-                with trio.move_on_at(self.runner.deadline):
+                deadline = self.runner.deadline  # seldom one: a scope costs a tenth of what a command does
+                with trio.move_on_at(deadline) if deadline < math.inf else nullcontext():
                     data = await self.port.receive()
             except PortLost:
                 if not self.port.reopens:
@@ -151,6 +160,7 @@ class EspAtUpstream(Upstream):
 
     def forget(self) -> None:
         """What a reset module forgets."""
+        self.through.forget()
         self.server.forget()
         self.links.forget()
         self.echo, self.mux, self.dinfo = True, False, False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bridge.command_log import Part
+from bridge.dialects.esp_at import transparent
 from bridge.dialects.esp_at.command import Command, Hook
 from bridge.model import Condition, Login, Phase
 from bridge.network import NetworkError
@@ -99,6 +100,7 @@ async def join(unit: EspAtUpstream, command: Command) -> None:
         return
     if wait := command.number("timeout"):  # the host says itself how long it waits
         command.scope.deadline = trio.current_time() + wait
+    unit.through.due = None  # a host that joins itself does not expect what was saved
     login = Login(command.string("ssid"), command.string("password"))
     if station.up:
         with command.event.waiting(Part.WIRE):
@@ -168,7 +170,9 @@ async def _rejoin(unit: EspAtUpstream, login: Login, scope: trio.CancelScope, st
         unit.station.joined(login)
         if store:
             unit.station.stored = login
-        return unit.say("wifi_connected") + unit.say("wifi_got_ip")
+        said = unit.through.tell(unit.say("wifi_connected") + unit.say("wifi_got_ip"))
+        transparent.resume(unit)
+        return said
 
     with scope:
         try:
@@ -201,7 +205,7 @@ async def watch(unit: EspAtUpstream) -> None:
                 if station.epoch != epoch or not station.up:
                     return None
                 station.up = False
-                return unit.say("wifi_disconnect")
+                return unit.through.tell(unit.say("wifi_disconnect"))
 
             await unit.writer.urc(lost, rule=f"network: {state.cause}")
         if unit.network.state.phase is Phase.UP and station.wanted and not station.up:
@@ -210,7 +214,7 @@ async def watch(unit: EspAtUpstream) -> None:
                 if not station.wanted or station.up or unit.network.state.phase is not Phase.UP:
                     return None
                 station.up = True
-                return unit.say("wifi_connected") + unit.say("wifi_got_ip")
+                return unit.through.tell(unit.say("wifi_connected") + unit.say("wifi_got_ip"))
 
             await unit.writer.urc(back, rule="network is back")
 
