@@ -24,9 +24,8 @@ No payload and no argument is ever in it: the verb, words of the table, numbers,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from enum import Enum, auto
+from collections.abc import Iterable
+from enum import IntEnum
 
 import structlog
 import trio
@@ -55,12 +54,12 @@ _ASKED = frozenset(  # refused for what the host asked, whatever the network
 )
 
 
-class Part(Enum):
-    """Who is waited for."""
+class Part(IntEnum):
+    """Who is waited for; the number is its place in `CommandEvent`'s account."""
 
-    WIRE = auto()
-    MODULE = auto()
-    OWN = auto()
+    WIRE = 0
+    MODULE = 1
+    OWN = 2
 
 
 def final_words(texts: Iterable[str]) -> frozenset[bytes]:
@@ -130,6 +129,20 @@ class CommandLog:
         return True
 
 
+class _Waiting:
+    """See `CommandEvent.waiting`.  A class, because a generator costs more than all it does."""
+
+    def __init__(self, event: CommandEvent, part: Part) -> None:
+        self._event = event
+        self._part = part
+
+    def __enter__(self) -> None:
+        self._part = self._event.turn(self._part)  # from here on the one to go back to
+
+    def __exit__(self, *_: object) -> None:
+        self._event.turn(self._part)
+
+
 class CommandEvent:
     """One command on its way to its final result.  After `end` or `abandon` nothing has an effect."""
 
@@ -142,7 +155,7 @@ class CommandEvent:
         self._more_steps = 0
         self._refused: tuple[Condition, str] | None = None
         self._wire = owner.seconds_of(heard)
-        self._spent = dict.fromkeys(Part, 0.0)
+        self._spent = [0.0] * len(Part)
         self._part = Part.OWN
         self._since = trio.current_time()
         self._over = False
@@ -165,14 +178,9 @@ class CommandEvent:
         else:
             self._more_steps += 1
 
-    @contextmanager
-    def waiting(self, part: Part) -> Iterator[None]:
-        """What is in it waits for somebody else than us.  One task at a time; the innermost counts."""
-        before = self._turn(part)
-        try:
-            yield
-        finally:
-            self._turn(before)
+    def waiting(self, part: Part) -> _Waiting:
+        """A context: what is in it waits for somebody else than us.  One task at a time; the innermost counts."""
+        return _Waiting(self, part)
 
     def refused(self, condition: Condition, reason: str = "") -> None:
         """Its final result is an error.  ``reason`` as for the trace: never a secret."""
@@ -189,7 +197,8 @@ class CommandEvent:
         self._refused = Condition.ABORTED, reason
         self._close("")
 
-    def _turn(self, part: Part) -> Part:
+    def turn(self, part: Part) -> Part:
+        """For `waiting`: another part's time begins; whose it was until now."""
         now = trio.current_time()
         self._spent[self._part] += now - self._since
         self._since = now
@@ -200,7 +209,7 @@ class CommandEvent:
         if self._over:
             return
         self._over = True
-        self._turn(Part.OWN)
+        self.turn(Part.OWN)
         facts: dict[str, object] = dict(self._about)
         if self._steps:
             facts["steps"] = self._steps

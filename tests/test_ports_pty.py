@@ -5,6 +5,7 @@ import stat
 
 import pytest
 import trio
+import trio.testing
 
 from bridge.endpoint import parse
 from bridge.ports import PortLost
@@ -82,6 +83,45 @@ async def test_cancelled_send_is_counted_exactly(pair):
     with trio.move_on_after(0.05) as scope:
         await serial.receive()
     assert scope.cancelled_caught
+
+
+async def test_a_send_that_went_out_is_not_called_cancelled(pair):
+    async def cancel(scope):
+        scope.cancel()
+
+    for port, other in (pair, pair[::-1]):
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel, scope)
+                assert await port.send(b"out") == 3
+        assert await exactly(other, 3) == b"out"
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await port.send(b"never")
+        assert scope.cancelled_caught
+        assert port.sent == 3
+
+
+async def test_a_read_for_nothing_is_no_loss(pair, monkeypatch):
+    wait, looked = trio.lowlevel.wait_readable, []
+
+    async def wait_readable(descriptor):
+        looked.append(descriptor)
+        await trio.lowlevel.checkpoint()
+        if len(looked) > 1:
+            await wait(descriptor)
+
+    pty, serial = pair
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", wait_readable)
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def _read():
+            assert await exactly(pty, 4) == b"late"
+
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(looked) == 2
+        await serial.send(b"late")
 
 
 async def test_outlives_its_peers(tmp_path):

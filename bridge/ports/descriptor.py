@@ -34,25 +34,28 @@ class DescriptorPort(Port):
 
     async def receive(self, most: int = 4096) -> bytes:
         """See Port."""
-        try:
-            data = await self._stream.receive_some(min(most, _READ_MOST))
-        except trio.ClosedResourceError:
-            raise PortLost(f"{self.name}: closed") from None
-        except trio.BrokenResourceError as broken:
-            self._lost(broken.__cause__)
-        if not data:
-            self._lost(None)
-        return bytes(data)
+        # FdStream would look first and wait then: one turn of the scheduler and one vain read more for each message.
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self._descriptor())
+                data = os.read(self._descriptor(), min(most, _READ_MOST))
+            except trio.ClosedResourceError:
+                raise PortLost(f"{self.name}: closed") from None
+            except BlockingIOError:  # somebody else was faster
+                continue
+            except OSError as gone:
+                self._lost(gone)
+            if not data:
+                self._lost(None)
+            return data
 
     async def send(self, data: bytes) -> int:
         """See Port.  Waits for ever while the other end takes nothing: deadlines are the caller's."""
         # FdStream.send_all cannot say how much of a cancelled send went out; this loop can.
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         view = memoryview(data)
         while view:
-            descriptor = self._stream.fileno()
-            if descriptor < 0:
-                raise PortLost(f"{self.name}: closed")
+            descriptor = self._descriptor()
             try:
                 count = os.write(descriptor, view)
             except BlockingIOError:
@@ -65,7 +68,14 @@ class DescriptorPort(Port):
             else:
                 self._sent += count
                 view = view[count:]
+        await trio.lowlevel.cancel_shielded_checkpoint()  # others' turn comes when the bytes are on their way
         return len(data)
+
+    def _descriptor(self) -> int:
+        descriptor = self._stream.fileno()
+        if descriptor < 0:
+            raise PortLost(f"{self.name}: closed")
+        return descriptor
 
     def _lost(self, cause: BaseException | None) -> NoReturn:
         # Closed at once: while a stale descriptor is open, an adapter comes back under another name.

@@ -13,13 +13,15 @@ in the port below (back-pressure).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
 
 import trio
 
 from bridge.model import Wire
 from bridge.ports import Port, PortLost
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["FIFO", "PacedPort", "TimedPort"]
 
@@ -42,7 +44,7 @@ class PacedPort(Port):
         self.reopens = inner.reopens
         self.flow = inner.flow
         self._default = baud
-        self._life = 0  # how often the port below came back
+        self.life = 0  # how often the port below came back
         self._gone = False  # the port below was lost and is not back yet
         self._begin()
 
@@ -63,10 +65,10 @@ class PacedPort(Port):
 
     async def receive(self, most: int = 4096) -> bytes:
         """See Port.  Bytes come no faster than the line carries them."""
-        with self._one_life() as check:
-            return await self._receive(most, check)
+        with _OneLife(self) as life:
+            return await self._receive(most, life)
 
-    async def _receive(self, most: int, check: Callable[[], None]) -> bytes:
+    async def _receive(self, most: int, life: _OneLife) -> bytes:
         if not self._held:
             await self._read_ahead()
         # A receiver that stayed away longer than the FIFO lasts does not get it all at once.
@@ -79,7 +81,7 @@ class PacedPort(Port):
             wake_at = min(last, max(self._came_at + self._byte, trio.current_time() + _GRAIN))
             # Cancelled here, the bytes stay in _held.
             await trio.sleep_until(wake_at)
-            check()
+            life.check()
             self._late = trio.current_time() - wake_at
             due = max(1, self._due(self._came_at, want))
         data = bytes(self._held[:due])
@@ -98,10 +100,10 @@ class PacedPort(Port):
 
     async def send(self, data: bytes) -> int:
         """See Port.  Returns when the last byte has left; cancelled, what was not yet due stays unsent."""
-        with self._one_life() as check:
-            return await self._send(data, check)
+        with _OneLife(self) as life:
+            return await self._send(data, life)
 
-    async def _send(self, data: bytes, check: Callable[[], None]) -> int:
+    async def _send(self, data: bytes, life: _OneLife) -> int:
         now = trio.current_time()
         oldest = now
         if now - self._offered_at <= _PROMPT:
@@ -118,7 +120,7 @@ class PacedPort(Port):
                     continue
                 last = self._left_at + (len(data) - start) * self._byte
                 await trio.sleep_until(min(last, max(self._left_at + self._byte, trio.current_time() + _GRAIN)))
-                check()
+                life.check()
         finally:
             self._offered_at = trio.current_time()
         if not data:
@@ -146,7 +148,7 @@ class PacedPort(Port):
 
     async def drain(self) -> None:
         """See Port."""
-        with self._one_life():
+        with _OneLife(self):
             await trio.sleep_until(max(self._left_at, trio.current_time()))
             await self.inner.drain()
 
@@ -159,23 +161,12 @@ class PacedPort(Port):
         await self.inner.reopen()
         if self._gone:  # else the other direction asked before us
             self._gone = False
-            self._life += 1
+            self.life += 1
             self._begin()
 
-    @contextmanager
-    def _one_life(self) -> Iterator[Callable[[], None]]:
-        """Gives a check that raises PortLost once the port below is another one than at the beginning."""
-        life = self._life
-
-        def check() -> None:
-            if life != self._life:
-                raise PortLost(f"{self.name}: was lost")
-
-        try:
-            yield check
-        except PortLost:
-            self._gone = self._gone or life == self._life
-            raise
+    def lost_in(self, life: int) -> None:
+        """For `_OneLife`: the port below, or a former one, was lost in the middle of something."""
+        self._gone = self._gone or life == self.life
 
     async def set_speed(self, baud: int) -> None:
         """See Port.  A speed of the port below changes too, where it has one."""
@@ -195,6 +186,26 @@ class PacedPort(Port):
         await self.inner.set_lines(dtr=dtr, rts=rts)
 
 
+class _OneLife:
+    """Something that is done on the port below, and only on the one that it was begun on."""
+
+    def __init__(self, port: PacedPort) -> None:
+        self._port = port
+        self._life = port.life
+
+    def check(self) -> None:
+        """Raises PortLost once the port below is another one."""
+        if self._life != self._port.life:
+            raise PortLost(f"{self._port.name}: was lost")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, PortLost):
+            self._port.lost_in(self._life)
+
+
 class TimedPort(PacedPort):
     """A line whose other end keeps the pace; ours knows when what was sent has left it.
 
@@ -202,11 +213,11 @@ class TimedPort(PacedPort):
     At most `FIFO` of line time is handed over ahead, so `drain` and a cancelled `send` tell the truth to that grain.
     """
 
-    async def _receive(self, most: int, check: Callable[[], None]) -> bytes:
-        del check
+    async def _receive(self, most: int, life: _OneLife) -> bytes:
+        del life
         return await self.inner.receive(most)
 
-    async def _send(self, data: bytes, check: Callable[[], None]) -> int:
+    async def _send(self, data: bytes, life: _OneLife) -> int:
         start = 0
         while start < len(data):
             now = trio.current_time()
@@ -215,7 +226,7 @@ class TimedPort(PacedPort):
                 start += await self._release(data[start : start + room])
                 continue
             await trio.sleep_until(self._left_at - FIFO / 2)
-            check()
+            life.check()
         if not data:
             await trio.lowlevel.checkpoint()
         return len(data)

@@ -72,12 +72,6 @@ class SerialPort(DescriptorPort):
         self.baud = baud
         self._byte = self._bits / baud  # seconds
 
-    def _descriptor(self) -> int:
-        descriptor = self._stream.fileno()
-        if descriptor < 0:
-            raise PortLost(f"{self.name}: closed")
-        return descriptor
-
     async def aclose(self) -> None:
         """See Port."""
         self._ended = True

@@ -11,8 +11,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
 
 _ENTRY = re.compile(r"(\w+):(int|id|str|one|bare)(?:\(([^)]*)\))?(\?mux|\?udp)?")
+_NUMBER = re.compile(r"-?[0-9]{1,10}")
+_QUOTED = re.compile(r'([^"]*)"')  # from behind the quote that opens it
+_ESCAPED = re.compile(r'([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 class Form(StrEnum):
@@ -67,22 +72,12 @@ def split(text: str, *, escapes: bool = True) -> list[Token]:
     tokens: list[Token] = []
     at = 0
     while True:
-        value = ""
-        quoted = at < len(text) and text[at] == '"'
-        if quoted:
-            at += 1
-            while True:
-                if at >= len(text):
-                    raise ArgumentError("parse", len(tokens), "a quote is not closed")
-                char = text[at]
-                if char == "\\" and escapes and at + 1 < len(text):
-                    value += text[at + 1]
-                    at += 2
-                    continue
-                at += 1
-                if char == '"':
-                    break
-                value += char
+        if quoted := text.startswith('"', at):
+            found = (_ESCAPED if escapes else _QUOTED).match(text, at + 1)
+            if found is None:
+                raise ArgumentError("parse", len(tokens), "a quote is not closed")
+            value = _ESCAPE.sub(r"\1", found[1]) if escapes and "\\" in found[1] else found[1]
+            at = found.end()
             if at < len(text) and text[at] != ",":
                 raise ArgumentError("parse", len(tokens), "text after a closing quote")
         else:
@@ -99,11 +94,15 @@ def split(text: str, *, escapes: bool = True) -> list[Token]:
 class Grammar:
     """A compiled list of entries."""
 
-    def __init__(self, entries: Sequence[str]) -> None:
-        self._entries = [self._entry(text) for text in entries]
-        self.names = [entry.name for entry in self._entries]
+    def __init__(self, texts: Sequence[str]) -> None:
+        every = [self._entry(text) for text in texts]
+        self.names = [entry.name for entry in every]
         if len(set(self.names)) != len(self.names):
             raise GrammarError("an argument name is used twice")
+        self._shapes: dict[tuple[bool, bool], tuple[list[_Entry], int]] = {}  # by (mux, udp): all that may be, how many must
+        for mux, udp in product((False, True), repeat=2):
+            entries = [e for e in every if (e.flag != "?mux" or mux) and (e.flag != "?udp" or udp)]
+            self._shapes[mux, udp] = entries, sum(not e.optional for e in entries)
 
     @staticmethod
     def _entry(text: str) -> _Entry:
@@ -126,7 +125,7 @@ class Grammar:
 
     def parse(self, tokens: Sequence[Token], *, mux: bool = False, udp: bool = False) -> dict[str, int | str]:
         """Values by name; left-out arguments are not there.  Raises ArgumentError for the first that is wrong or missing."""
-        entries = [e for e in self._entries if (e.flag != "?mux" or mux) and (e.flag != "?udp" or udp)]
+        entries, needed = self._shapes[mux, udp]
         if len(tokens) > len(entries):
             raise self._count(len(tokens), len(entries))
         values: dict[str, int | str] = {}
@@ -134,7 +133,7 @@ class Grammar:
             if entry.optional and not token.text and not token.quoted:
                 continue
             values[entry.name] = self._value(entry, token, index)
-        if len(tokens) < (needed := sum(not entry.optional for entry in entries)):
+        if len(tokens) < needed:
             raise self._count(len(tokens), needed)
         return values
 
@@ -145,7 +144,7 @@ class Grammar:
     @staticmethod
     def _value(entry: _Entry, token: Token, index: int) -> int | str:
         if entry.kind in {"int", "id"}:
-            if token.quoted or not re.fullmatch(r"-?[0-9]{1,10}", token.text):
+            if token.quoted or not _NUMBER.fullmatch(token.text):
                 raise ArgumentError("type", index, f"{entry.name}: not a whole number", entry.name)
             number = int(token.text)
             if not entry.low <= number <= entry.high:

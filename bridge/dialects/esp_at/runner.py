@@ -248,7 +248,7 @@ class Runner:
             return
         command.during = command.base
         if payload is None:
-            command.scope.deadline = trio.current_time() + self._limit(command)
+            command.scope = trio.CancelScope(deadline=trio.current_time() + self._limit(command))
         if payload is not None and not payload.prompted:
             # What waits to be told goes first, or a host that sends without a pause would never hear of its links.
             await unit.writer.let_through(unit.profile.seconds("let_through"))
