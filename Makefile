@@ -6,6 +6,7 @@
 #   make check        lint, format, types, mapping tables, the example configuration, unit files
 #   make bench        latency and goodput; prints a table, writes bench.json
 #   make acceptance   two links, 100 kB each way, over a modem with 1 s guards; five links, 20 kB each way, on every module
+#   make soak         sessions with a simulated SKT module that shares no line with the bridge, by seed, with every fault; half an hour
 #   make venv         only the environment: .venv/bin/at-bridge
 #   make requirements compile requirements/*.txt again from *.in
 #   make clean
@@ -15,8 +16,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 BENCH_ARGS ?=
+SOAK_ARGS ?= --seeds 0:3
 
-.PHONY: demo test check bench acceptance venv requirements clean
+.PHONY: demo test check bench acceptance soak venv requirements clean
 
 demo: $(VENV)/run.stamp
 	$(PY) -m bridge demo
@@ -48,6 +50,9 @@ bench: $(VENV)/dev.stamp
 acceptance: $(VENV)/dev.stamp
 	AT_BRIDGE_ACCEPT_BYTES=100000 $(PY) -bb -W error -m pytest -v tests/test_acceptance.py
 	AT_BRIDGE_ACCEPT_BYTES=20000 $(PY) -bb -W error -m pytest -v tests/test_acceptance_links.py
+
+soak: $(VENV)/dev.stamp
+	cd tests && ../$(PY) -bb -W error -m second_opinion $(SOAK_ARGS)
 
 venv: $(VENV)/run.stamp
 

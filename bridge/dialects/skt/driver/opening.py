@@ -7,7 +7,6 @@ S2 chooses the id here and answers once.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -24,33 +23,19 @@ from bridge.model import Condition
 from bridge.network import NetworkError
 from bridge.tables import Profile
 from bridge.trace import Trace
+from bridge.wire.addresses import dotted, numeric
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
-_OCTETS = re.compile(r"(\d+)\.(\d+)\.(\d+)\.(\d+)", re.ASCII)
 
 
-def dotted(host: str) -> bool:
-    """Whether it is an IPv4 address."""
-    try:
-        ipaddress.IPv4Address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def decimal(host: str) -> str:
-    """An address without leading zeros: the module reads an octet that begins with 0 as octal (lwIP, ``inet_aton``)."""
-    found = _OCTETS.fullmatch(host)
-    return host if found is None else ".".join(str(int(octet)) for octet in found.groups())
-
-
-def checked(profile: Profile, host: str, port: int) -> str:
-    """The host as the module takes it.  No argument may ever become a second one, or another number than it says."""
+def check(profile: Profile, host: str, port: int) -> None:
+    """No argument may ever become a second one, or another number than it says."""
     if not _NAME.fullmatch(host) or len(host) > profile.number("host_length"):
         raise NetworkError(Condition.BAD_ARGUMENT, "a name this module cannot carry")
     if not 0 < port < 65536:
         raise NetworkError(Condition.BAD_ARGUMENT, f"port {port}")
-    return decimal(host)
+    if numeric(host) and not dotted(host):
+        raise NetworkError(Condition.BAD_ARGUMENT, f"not a dotted address: {host}")
 
 
 @dataclass

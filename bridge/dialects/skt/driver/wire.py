@@ -105,9 +105,7 @@ class Wire(Hearing):
         if self._echoes:
             self.reader.expect_echo(text + payload)
             self._trailing = True
-        self._trace.line(Lane.TO_MODULE, shown + (b"..." if payload else b"") + b"\r\n", template)
-        if payload:
-            self._trace.payload(Lane.TO_MODULE, payload, template)
+        self._trace.carrying(Lane.TO_MODULE, shown, payload, b"\r\n", template)
         await self.write(text + payload + b"\r\n")
 
     def end(self, limit: float) -> list[bytes]:
@@ -144,8 +142,8 @@ class Wire(Hearing):
             # No line ended that answer: its end may stand behind what another task prints, so while anything comes it goes on.
             most = self._ready_at + self._profile.seconds("payload_idle")
             await self.until(lambda: not self.reader.owing, most - trio.current_time())
-            while (ready := min(self._heard + self._profile.seconds("guard"), most)) > trio.current_time():
-                await trio.sleep_until(ready)
+            while (left := min(self._heard + self._profile.seconds("guard"), most) - trio.current_time()) > 0:
+                await self.wake.wait(left)
 
     def check(self) -> None:
         """Raises ModuleLost where a line said that the module was reset."""
