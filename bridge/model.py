@@ -44,7 +44,6 @@ class Capability(StrEnum):
     TCP = "tcp"
     UDP = "udp"  # datagrams to and from one fixed peer
     UDP_PEERS = "udp-peers"  # a datagram link whose peer may change by who sends (`Peers.FIRST`, `Peers.LAST`)
-    UDP_TARGETS = "udp-targets"  # a target per datagram, where the peer may change (`UDP_PEERS`)
     LISTEN = "listen"
     TLS = "tls"
     RESOLVE = "resolve"

@@ -152,13 +152,15 @@ class DatagramLink(ABC):
     local: Endpoint | None = None
     peer: Endpoint | None = None  # where a datagram without a target goes; it may change, see `Peers`
     condition: Condition | None = None  # why it ended; None while it lives
+    targets: bool = False  # whether a datagram may go to somebody else than the peer; the peer may always be named
 
     @abstractmethod
     async def send(self, data: bytes, target: Endpoint | None = None) -> None:
         """Send one datagram (0..limits.datagram_size bytes), whole or not at all; return when the module took it.
 
-        NetworkError: nothing went out and the link lives (``too-long``, ``not-supported`` for a target,
-        ``wrong-state`` without any peer, ``address-refused``).  LinkLost: it is gone.  One at a time: BusyResourceError.
+        NetworkError: nothing went out and the link lives (``too-long``, ``not-supported`` for a target where there are
+        no ``targets``, ``wrong-state`` without any peer, ``address-refused``).  LinkLost: it is gone.  One at a time:
+        BusyResourceError.
         """
 
     @abstractmethod
@@ -236,6 +238,9 @@ class Network(ABC):
     @abstractmethod
     async def open_stream(self, host: str, port: int, *, keepalive: int = 0) -> StreamLink:
         """Connect.  ``keepalive`` in seconds, 0 = off; ignored where the module has none.  Raises NetworkError.
+
+        ``host`` is a name or an address, here and everywhere: four decimal octets without leading zeros.  What ends in
+        a number and is not that is refused ``bad-argument``, because two modules read two addresses in it.
 
         Cancelled: nothing is left behind; a late success is closed by the driver.
         """

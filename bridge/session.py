@@ -24,7 +24,7 @@ ASIDE_ROOM = 1024  # bytes of busy replies and echo that may wait; more are drop
 _TICK = 0.001  # seconds: every task that is ready has had its turn
 
 Render = Callable[[], bytes | None]
-Shown = Callable[[bytes], bytes]  # what of a rendered message the trace may have
+Carried = slice | Callable[[], slice]  # where in a message a link's bytes are; asked for when it is rendered
 About = str | Callable[[], str]  # the connection that a message is about, for the trace; asked for when it is rendered
 
 
@@ -54,20 +54,15 @@ async def run_session(
 
 
 class _Message:
-    __slots__ = ("link", "render", "rule", "shown", "written")
+    __slots__ = ("carried", "link", "render", "rule", "shown", "written")
 
-    def __init__(self, render: Render, shown: bytes | Shown | None, rule: str, link: About = "") -> None:
+    def __init__(self, render: Render, shown: bytes | None, rule: str, link: About = "", carried: Carried | None = None) -> None:
         self.render = render
         self.shown = shown
         self.rule = rule
         self.link = link
+        self.carried = carried
         self.written = trio.Event()
-
-
-def _shown(message: _Message, data: bytes) -> bytes:
-    if message.shown is None:
-        return data
-    return message.shown if isinstance(message.shown, bytes) else message.shown(data)
 
 
 class Gate:
@@ -152,9 +147,20 @@ class HostWriter:
         self._put(self._direct, _Message(render, None, rule))
         return True
 
-    def post(self, data: bytes, *, shown: bytes | None = None, rule: str = "answer", link: About = "") -> trio.Event:
-        """Part of the running command's answer; the event is set when it was handed to the port."""
-        message = _Message(lambda: data, shown, rule, link)
+    def post(
+        self,
+        data: bytes,
+        *,
+        shown: bytes | None = None,
+        rule: str = "answer",
+        link: About = "",
+        carried: Carried | None = None,
+    ) -> trio.Event:
+        """Part of the running command's answer; the event is set when it was handed to the port.
+
+        ``shown`` replaces it in the trace (secrets); ``carried``: what of it are a link's bytes.
+        """
+        message = _Message(lambda: data, shown, rule, link, carried)
         self._put(self._direct, message)
         return message.written
 
@@ -164,17 +170,19 @@ class HostWriter:
         self._put(self._direct, message)
         return message.written
 
-    async def answer(self, data: bytes, *, shown: bytes | None = None, rule: str = "answer") -> None:
-        """`post`, and wait until it is written.  ``shown`` replaces it in the trace (secrets)."""
-        await self.post(data, shown=shown, rule=rule).wait()
+    async def answer(
+        self, data: bytes, *, shown: bytes | None = None, rule: str = "answer", carried: Carried | None = None
+    ) -> None:
+        """`post`, and wait until it is written."""
+        await self.post(data, shown=shown, rule=rule, carried=carried).wait()
 
-    async def urc(self, render: Render, rule: str = "urc", *, shown: Shown | None = None, link: About = "") -> None:
+    async def urc(self, render: Render, rule: str = "urc", *, carried: Carried | None = None, link: About = "") -> None:
         """An unsolicited message, rendered when written (None: nothing to say any more).
 
-        ``shown`` makes of the message what the trace may have (a link's bytes are not for it).
+        ``carried`` tells what of the message are a link's bytes.
         Cancelled before its turn it is withdrawn; once its turn has come it is written.
         """
-        message = _Message(render, shown, rule, link)
+        message = _Message(render, None, rule, link, carried)
         self._put(self._urcs, message)
         try:
             await message.written.wait()
@@ -208,10 +216,19 @@ class HostWriter:
             message = await self._next()
             data = message.render()
             if data:
-                link = message.link if isinstance(message.link, str) else message.link()
-                self._trace.line(Lane.TO_HOST, _shown(message, data), message.rule, link=link)
+                if self._trace.kept:
+                    self._record(message, data)
                 await self._send(data)
             message.written.set()
+
+    def _record(self, message: _Message, data: bytes) -> None:
+        link = message.link if isinstance(message.link, str) else message.link()
+        if message.carried is None:
+            self._trace.line(Lane.TO_HOST, data if message.shown is None else message.shown, message.rule, link=link)
+            return
+        carried = message.carried() if callable(message.carried) else message.carried
+        start, end, _ = carried.indices(len(data))
+        self._trace.carrying(Lane.TO_HOST, data[:start], data[start:end], data[end:], message.rule, link=link)
 
     async def _send(self, data: bytes) -> None:
         before = self._port.sent

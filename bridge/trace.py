@@ -47,6 +47,11 @@ class Trace:
         self._payload = payload
         self._step_watchers: list[Callable[[str], None]] = []
 
+    @property
+    def kept(self) -> bool:
+        """Whether anybody takes records: what only they need may be left undone."""
+        return bool(self._sinks)
+
     def add(self, sink: Sink) -> None:
         """Another sink from now on."""
         self._sinks.append(sink)
@@ -67,6 +72,17 @@ class Trace:
         """Bytes of a link: kept only where the operator asked for it."""
         if self._sinks:
             self._emit(lane, data if self._payload else None, len(data), rule, link)
+
+    def carrying(self, lane: Lane, head: bytes, data: bytes, tail: bytes, rule: str = "", *, link: str = "") -> None:
+        """One message with bytes of a link in it, in the order of the wire.  ``head`` and ``tail`` are already masked."""
+        if not data:
+            head, tail = head + tail, b""
+        if head:
+            self.line(lane, head, rule, link=link)
+        if data:
+            self.payload(lane, data, rule, link=link)
+        if tail and self._sinks:  # no line of its own: no step
+            self._emit(lane, tail, len(tail), rule, link)
 
     def note(self, rule: str, detail: str = "") -> None:
         """What the bridge itself decided: dropped, refused, retried, and why."""

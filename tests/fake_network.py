@@ -114,6 +114,7 @@ class FakeDatagramLink(DatagramLink):
         self.network = network
         self.peer = peer
         self.peers = peers
+        self.targets = network.targets
         self.local = Endpoint("10.0.0.2", local_port or 50500 + len(network.datagrams))
         self.sent = []
         self.closed = False
@@ -144,6 +145,8 @@ class FakeDatagramLink(DatagramLink):
             raise LinkLost(self.condition, Delivered.NONE)
         if target is None and self.peer is None:
             raise NetworkError(Condition.WRONG_STATE, "no peer")
+        if target not in {None, self.peer} and not self.targets:
+            raise NetworkError(Condition.NOT_SUPPORTED, "no targets")
         self.sent.append((data, target))
 
     def waiting(self):
@@ -225,6 +228,7 @@ class FakeNetwork(Network):
         self.listeners = []
         self.strength = -71
         self.servers = ["10.0.0.53"]
+        self.targets = True  # of datagram links
         self.echo = 0.042
         self.names = {"example.com": "93.184.216.34"}
 

@@ -330,8 +330,8 @@ async def test_the_trace_tells_whose_line_it_is(autojump_clock):
             (Lane.FROM_HOST, 4),
             (Lane.TO_HOST, "recv"),
             (Lane.TO_HOST, "answer"),
+            (Lane.TO_HOST, "data"),  # its head
             (Lane.TO_HOST, "data"),
-            (Lane.TO_HOST, 4),
             (Lane.TO_HOST, "closed: peer-closed"),
         ]
         assert [record[:2] for record in records if record[2] != "3"] == [

@@ -202,15 +202,98 @@ async def test_a_target_s_name_that_is_not_there_fails_the_whole_datagram(autoju
         assert await host.ask(b"ab") == sent(2)
 
 
-async def test_targets_of_a_network_that_has_none(autojump_clock):
-    async with bridge(without(Capability.UDP_TARGETS)) as host:
+@pytest.mark.parametrize("verb", ["CIPSEND", "CIPSENDEX"])
+@pytest.mark.parametrize("target", ['"10.0.0.8",5000', '"1.2.3.4",54', '"0.0.0.0",53', '"other.example",53'])
+async def test_a_link_with_one_peer_refuses_another_before_the_prompt(autojump_clock, verb, target):
+    async with bridge() as host:
+        host.network.targets = False
         fixed = await opened(host)
-        assert await host.ask('AT+CIPSEND=0,2,"10.0.0.8",5000') == ERROR
-        assert await host.ask('AT+CIPSEND=0,2,"1.2.3.4",53') == PROMPT  # where it goes by itself
+        host.network.targets = True  # it is the link that is asked
+        assert await host.ask(f"AT+{verb}=0,2,{target}") == ERROR
+        assert await host.ask("AT") == OK  # nothing is collected
+        assert host.network.calls["resolve"] == 0
+        assert await host.ask('AT+CIPSTART=1,"UDP","1.2.3.4",53') == b"1,CONNECT\r\n" + OK
+        assert await host.ask(f"AT+{verb}=1,2,{target}") == PROMPT
+        assert await host.ask(b"ab") == (sent(2) if "other" not in target else b"\r\nRecv 2 bytes\r\n" + FAIL)
+        assert fixed.sent == []
+
+
+@pytest.mark.parametrize(
+    ("start", "target"),
+    [
+        ("1.2.3.4", "1.2.3.4"),
+        ("1.2.3.4", "1.2.3.04"),
+        ("001.02.3.4", "1.2.3.4"),
+        ("name.example", "name.example"),
+        ("name.example", "93.184.216.34"),
+    ],
+)
+async def test_the_peer_may_be_named_on_every_link(autojump_clock, start, target):
+    """By what the host opened it with, and by its address where that is known."""
+    async with bridge() as host:
+        host.network.targets = False
+        link = await opened(host, f'"UDP","{start}",53')
+        if start == "name.example":
+            link.peer = Endpoint("93.184.216.34", 53)
+        assert await host.ask(f'AT+CIPSEND=0,2,"{target}",53') == PROMPT
         assert await host.ask(b"ab") == sent(2)
-        assert fixed.sent == [(b"ab", None)]
-        assert await host.ask('AT+CIPSTART=1,"UDP","1.2.3.4",53,5000,2') == b"1,CONNECT\r\n" + OK
-        assert await host.ask('AT+CIPSEND=1,2,"1.2.3.4",53') == ERROR  # the peer may be another one by then
+        assert link.sent == [(b"ab", None)]
+
+
+async def test_a_peer_that_changes_is_the_one_that_was_named_or_nobody(autojump_clock):
+    async with bridge() as host:
+        host.network.targets = False
+        link = await opened(host, '"UDP","1.2.3.4",53,5000,2')
+        assert await host.ask('AT+CIPSEND=0,2,"1.2.3.4",53') == PROMPT
+        assert await host.ask(b"ab") == sent(2)
+        assert await host.ask('AT+CIPSEND=0,2,"1.2.3.4",53') == PROMPT
+        link.feed(b"me", A)
+        assert await host.ask(b"cd") == b"\r\nRecv 2 bytes\r\n" + FAIL + b"\r\n+IPD,0,2:me"
+        assert await host.ask('AT+CIPSEND=0,2,"1.2.3.4",53') == ERROR
+        assert link.sent == [(b"ab", Endpoint("1.2.3.4", 53))]
+
+
+NUMBERS = [
+    ("192.168.010.1", "192.168.8.1"),
+    ("192.168.001.005", "192.168.1.5"),
+    ("0xC0A80001", "192.168.0.1"),
+    ("10.1", "10.0.0.1"),
+]
+NO_HOSTS = ["192.168.001.009", "192.168.1.256", "1.2.3.4.5", "1.2.3.4.", "host.1"]
+
+
+@pytest.mark.parametrize(("host_says", "goes_to"), NUMBERS)
+async def test_a_number_is_the_machine_that_it_is_on_a_real_module(autojump_clock, host_says, goes_to):
+    async with bridge() as host:
+        link = await opened(host, f'"UDP","{host_says}",53')
+        assert link.peer == Endpoint(goes_to, 53)
+        assert await host.ask(f'AT+CIPSTART=1,"TCP","{host_says}",80') == b"1,CONNECT\r\n" + OK
+        assert host.network.opened == [(goes_to, 80, 0)]
+        assert await host.ask(f'AT+CIPSEND=0,2,"{host_says}",7') == PROMPT
+        assert await host.ask(b"ab") == sent(2)
+        assert link.sent == [(b"ab", Endpoint(goes_to, 7))]
+        assert await host.ask(f'AT+CIPDOMAIN="{host_says}"') == b'+CIPDOMAIN:"%s"\r\n' % goes_to.encode() + OK
+        assert await host.ask("AT+CIPSTATE?") == (
+            b'+CIPSTATE:0,"UDP","%s",53,50500,0\r\n+CIPSTATE:1,"TCP","%s",80,50000,0\r\n' % (2 * (goes_to.encode(),)) + OK
+        )
+        assert host.network.calls["resolve"] == 0
+
+
+@pytest.mark.parametrize("text", NO_HOSTS)
+async def test_a_number_that_modules_differ_about_reaches_nobody(autojump_clock, text):
+    async with bridge() as host:
+        link = await opened(host)
+        for command in (
+            f'AT+CIPSTART=1,"UDP","{text}",53',
+            f'AT+CIPSTART=1,"TCP","{text}",80',
+            f'AT+CIPSEND=0,2,"{text}",7',
+            f'AT+CIPDOMAIN="{text}"',
+            f'AT+PING="{text}"',
+            f'AT+SAVETRANSLINK=1,"{text}",80,"TCP"',
+        ):
+            assert await host.ask(command) == ERROR
+        assert (len(host.network.datagrams), host.network.opened, link.sent) == (1, [], [])
+        assert not {"resolve", "ping"} & set(host.network.calls)
 
 
 async def test_a_socket_that_only_listens(autojump_clock):

@@ -7,6 +7,7 @@ import socket
 from ipaddress import IPv4Address
 
 import pytest
+import trio
 from local_net import descriptors, running, udp
 from local_udp import SERVING, endpoint, failing, next_one, nothing_came
 
@@ -56,6 +57,26 @@ async def test_the_last_sender_is_the_peer():
                 assert link.peer == endpoint(other)
                 await link.send(b"answer")
                 assert other.recvfrom(9) == (b"answer", here)
+
+
+async def test_an_answer_goes_to_who_was_the_peer_when_it_was_given():
+    async with running(SERVING) as network, trio.open_nursery() as nursery:
+        with udp() as first, udp() as second:
+            link = await network.open_datagram(None, peers=Peers.LAST)
+            here = (link.local.host, link.local.port)
+
+            async def pull():
+                assert link.waiting() == 1
+
+            for _ in range(10):  # trio chooses who runs first when the send waits
+                first.sendto(b"1", here)
+                assert await next_one(link) == Datagram(b"1", endpoint(first))
+                second.sendto(b"2", here)
+                nursery.start_soon(pull)
+                await link.send(b"answer")
+                assert first.recv(9) == b"answer"
+                assert await next_one(link) == Datagram(b"2", endpoint(second))
+            await nothing_came(second)
 
 
 async def test_a_sender_that_is_refused_as_a_destination_gets_no_answer():

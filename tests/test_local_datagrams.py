@@ -180,6 +180,7 @@ async def test_a_target_per_datagram():
     async with running() as network:
         with udp() as other, udp() as target:
             link = await network.open_datagram(endpoint(other))
+            assert link.targets
             await link.send(b"there", endpoint(target))
             await link.send(b"here")
             assert target.recv(9) == b"there"

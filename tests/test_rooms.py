@@ -20,7 +20,7 @@ KNOWN = {
     "ports": {"model", "endpoint"},
     "driving": {"model", "network", "ports"},
     "emulation": {"model", "network", "trace"},
-    "local": {"model", "network", "trace"},
+    "local": {"model", "network", "trace", "wire"},
     "session.py": {"network", "ports", "trace", "model"},
     "dialects": {"model", "network", "ports", "session", "tables", "trace", "command_log", "wire", "driving"},
 }

@@ -41,13 +41,22 @@ async def bound(net, module, nursery):
     return link
 
 
-async def test_the_octets_of_a_target_are_decimal(autojump_clock):
-    """The module reads a leading 0 as octal, and the datagram would go to somebody else."""
+async def test_a_datagram_goes_to_who_was_the_peer_when_it_was_given(autojump_clock):
     async with network() as (net, module, nursery):
         await up(net, module)
         link = await bound(net, module, nursery)
-        await link.send(b"hello", Endpoint("192.168.010.0001", 7))
-        assert [text for text in module.heard if b"SKTSEND" in text] == [b"AT+SKTSEND=5,1,192.168.10.1,7:hello"]
+        assert link.targets
+
+        async def another():
+            link.deliver(b"b", Endpoint("192.0.2.2", 7), cut=False)
+
+        for _ in range(10):  # trio chooses who runs first when the send waits
+            link.deliver(b"a", Endpoint("192.0.2.1", 7), cut=False)
+            nursery.start_soon(another)
+            await link.send(b"answer")
+            assert link.peer == Endpoint("192.0.2.2", 7)
+            assert [datagram.data for datagram in (link.take(), link.take())] == [b"a", b"b"]
+        assert {text for text in module.heard if b"SKTSEND" in text} == {b"AT+SKTSEND=6,1,192.0.2.1,7:answer"}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +68,7 @@ async def test_the_octets_of_a_target_are_decimal(autojump_clock):
         Endpoint("192.0.2.1", 65536),
         Endpoint("0xC0000201", 7),
         Endpoint("192.0.2.256", 7),
+        Endpoint("192.168.010.1", 7),  # the module reads a leading 0 as octal
     ],
 )
 async def test_a_target_that_is_no_address_is_refused_before_its_first_byte(target, autojump_clock):

@@ -1,47 +1,18 @@
 """A live session's trace becomes a transcript: what the host heard stands in it, and `at-bridge test` plays it."""
 
-import dataclasses
-import io
-import json
 import re
 
 import pytest
-import trio
-import trio.testing
-from fake_network import FakeNetwork
+from recorded import CALL, HEAD, HELLO, SEND, feeds, head, made, taken, text_of
 
 from bridge import cli, endpoint
-from bridge.dialects.esp_at.upstream import EspAtUpstream
-from bridge.dialects.wip.downstream import WipNetwork
-from bridge.dialects.wip.upstream import WipUpstream
 from bridge.local.policy import Policy
-from bridge.model import Condition, HostSettings
+from bridge.model import Condition
 from bridge.network import NetworkError
-from bridge.ports.memory import line
 from bridge.service import Options
-from bridge.session import run_session
-from bridge.tables import load
-from bridge.trace import Trace
-from bridge.trace_file import _line
-from bridge.trace_view import read
 from bridge.transcripts import record
 from bridge.transcripts.run import makers_of, run_script
 from bridge.transcripts.script import Kind, parse
-
-HEAD = {
-    "trace": 1,
-    "wall": "2026-01-01T00:00:00+00:00",
-    "ns": 0,
-    "upstream": {"dialect": "esp-at", "profile": "espat-2.3", "port": "pty:host"},
-    "downstream": {"dialect": "wip", "profile": "c1", "port": "pty:modem"},
-}
-HELLO = (8, b'AT+CWJAP="net","hush-hush"\r\n', 1, b"AT+CIPMUX=1\r\n", 0.1)
-CALL = (*HELLO, b'AT+CIPSTART=0,"TCP","192.0.2.1",80\r\n', 1)
-SEND = (*CALL, b"AT+CIPSEND=0,5\r\n", 0.2, b"he", 1, b"llo", 2)
-
-
-def feeds(data):
-    return lambda below: below.links[0].feed(data)
 
 
 def refuses(below):
@@ -57,66 +28,27 @@ SESSIONS = {
     "announced and read": (*CALL, feeds(bytes(range(32, 127)) * 5), 4),
     "refused": (*HELLO, refuses, b'AT+CIPSTART=0,"TCP","192.0.2.1",80\r\n', 1, b"AT+CIPSEND=0,5\r\n", 1),
     "busy": (*HELLO, b'AT+CIPSTART=0,"TCP","192.0.2.1",80\r\nAT\r\n', 1),
+    "commands while a link's bytes are being told": (*CALL, feeds(b"x" * 475), *(b"AT\r\n", 0.0203) * 60, 1),
+    "passive": (
+        *HELLO,
+        b"AT+CIPRECVMODE=1\r\n",
+        0.1,
+        b'AT+CIPSTART=0,"TCP","192.0.2.1",80\r\n',
+        1,
+        feeds(b"x" * 70),
+        3,
+        b"AT+CIPRECVDATA=0,100\r\n",
+        1,
+    ),
 }
-
-
-def taken(steps, *, payload=True, announce=True, end=False):
-    """(the rows of a trace, what the host heard) of a session: seconds, the host's bytes, and what befalls the network.
-
-    ``end``: with what the bridge says when it is ended.
-    """
-    rows, heard = [], bytearray()
-    over = False
-
-    async def session():
-        nonlocal over
-        began = trio.current_time()
-
-        def sink(found):  # a live trace has the machine's clock; here it is virtual
-            if not over:
-                rows.append(json.loads(_line(dataclasses.replace(found, ns=round((found.seconds - began) * 1e9)))))
-
-        async def listen():
-            while True:
-                heard.extend(await host.receive())
-
-        trace = Trace(sink, payload=payload)
-        (host, near), (ours, theirs) = line("host", baud=115200), line("module", baud=115200)
-        below, table = FakeNetwork(), load("wip", "c1")
-        net = WipNetwork(ours, table, trace)
-        settings = HostSettings(announce=announce)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(run_session, WipUpstream(theirs, below, table, Trace()), below)
-            nursery.start_soon(run_session, EspAtUpstream(near, net, load("esp-at", "espat-2.3"), trace, settings), net)
-            nursery.start_soon(listen)
-            for step in steps:
-                if isinstance(step, bytes):
-                    await host.send(step)
-                elif callable(step):
-                    step(below)
-                else:
-                    await trio.sleep(step)
-            over = not end
-            nursery.cancel_scope.cancel()
-
-    trio.run(session, clock=trio.testing.MockClock(autojump_threshold=0))
-    return rows, bytes(heard)
-
-
-def text_of(rows, head=HEAD):
-    return "".join(json.dumps(row) + "\n" for row in ([head] if head else []) + rows)
-
-
-def made(text):
-    return record.transcript(read(io.BytesIO(text.encode())))
 
 
 @pytest.mark.parametrize("announce", [True, False])
 @pytest.mark.parametrize("name", SESSIONS)
 def test_a_session_is_recorded_and_played_again(name, announce):
     rows, heard = taken(SESSIONS[name], announce=announce)
-    head = HEAD if announce else HEAD | {"upstream": HEAD["upstream"] | {"announce": False}}
-    text = made(text_of(rows, head))
+    quiet = HEAD | {"upstream": HEAD["upstream"] | {"announce": False}}
+    text = made(text_of(rows, HEAD if announce else quiet))
     script = parse(text, "recorded")
     assert script.profiles == (("esp-at", "espat-2.3"), ("wip", "c1"))
     assert run_script(script, makers_of(script)).message == ""
@@ -125,6 +57,13 @@ def test_a_session_is_recorded_and_played_again(name, announce):
     typed = b"".join(step for step in SESSIONS[name] if isinstance(step, bytes)).replace(b"hush-hush", b"***")
     assert b"".join(step.data for step in script.steps if (step.lane, step.kind) == ("host", Kind.SAY)) == typed
     assert "hush" not in text
+
+
+def test_a_host_that_is_echoed_by_a_wip_module_is_recorded_and_played_again():
+    """The echo follows what it repeats."""
+    rows, heard = taken((8, b"AT\r", 1.1, b'AT+WIPCREATE=2,1,"192.0.2.1",80\r', 3), upstream=("wip", "c1"))
+    script = parse(made(text_of(rows, head(upstream=("wip", "c1")))), "recorded")
+    assert b"".join(step.data for step in script.steps if (step.lane, step.kind) == ("host", Kind.HEAR)) == heard
 
 
 @pytest.fixture(scope="module")
@@ -181,24 +120,24 @@ def test_payload_must_be_there():
         made(text_of(taken(SEND, payload=False)[0]))
 
 
-WIP = HEAD["downstream"]
-
-
 @pytest.mark.parametrize(
-    ("head", "said"),
+    ("top", "said"),
     [
         (None, "no header"),
         (HEAD | {"downstream": {"dialect": "local"}}, "no module's wire"),
         (HEAD | {"downstream": None}, "line 1: the header does not say which dialect and profile the downstream has"),
         (HEAD | {"upstream": {"dialect": "esp-at"}}, "which dialect and profile the upstream has"),
-        (HEAD | {"downstream": WIP | {"profile": "c1\nhost   > AT"}}, "which dialect and profile the downstream has"),
-        (HEAD | {"downstream": WIP | {"dialect": "unheard-of"}}, "no dialect 'unheard-of' on the module's side"),
+        (
+            HEAD | {"downstream": HEAD["downstream"] | {"profile": "c1\nhost   > AT"}},
+            "which dialect and profile the downstream has",
+        ),
+        (HEAD | {"downstream": HEAD["downstream"] | {"dialect": "unheard-of"}}, "no dialect 'unheard-of' on the module's side"),
         (HEAD | {"ack": "bridge"}, "ack=bridge"),
     ],
 )
-def test_sessions_that_cannot_be_played(rows, head, said):
+def test_sessions_that_cannot_be_played(rows, top, said):
     with pytest.raises(record.RecordError) as told:
-        made(text_of(rows, head))
+        made(text_of(rows, top))
     assert said in str(told.value)
 
 

@@ -215,8 +215,25 @@ async def test_lookup(autojump_clock):
         assert await net.resolve("192.0.2.8") == "192.0.2.8"
 
 
-@pytest.mark.parametrize("name", ['a"b', "a\rAT+WIPCFG=0", "a,b", "a\nb", "x" * 300, "", "a b", "ä"])
-async def test_a_name_is_never_a_second_command(name, autojump_clock):
+@pytest.mark.parametrize(
+    "name",
+    [
+        'a"b',
+        "a\rAT+WIPCFG=0",
+        "a,b",
+        "a\nb",
+        "x" * 300,
+        "",
+        "a b",
+        "ä",
+        "192.168.010.1",
+        "192.168.001.1",
+        "10.1",
+        "192.0.2.256",
+        "0x1",
+    ],
+)
+async def test_a_name_is_never_a_second_command_or_another_number(name, autojump_clock):
     async with network() as (net, module, _):
         await up(net, module)
         for operation in (net.open_stream(name, 80), net.resolve(name)):

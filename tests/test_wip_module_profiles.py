@@ -373,6 +373,20 @@ async def test_the_application_is_started_once_and_stays_started(autojump_clock)
 # -- WIPPING
 
 
+async def test_a_padded_address_is_pinged_without_its_padding(autojump_clock):
+    async with running(profile("f4")) as host:
+        await host.up_gsm()
+        asked = []
+
+        async def ping(name, limit):
+            asked.append(name)
+            return 0.1
+
+        host.network.ping = ping
+        assert await host.ask(b'AT+WIPPING="010.001.01.1"', 1) == OK + line(b"+WIPPING: 0,0,100")
+        assert asked == ["010.1.1.1"]
+
+
 @pytest.mark.parametrize("which", GSM)
 async def test_ping(autojump_clock, which):
     async with running(profile(which)) as host:

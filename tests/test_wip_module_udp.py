@@ -23,6 +23,20 @@ async def test_bound_socket_is_opened_at_the_looked_up_address(autojump_clock):
         assert await host.ask(b"AT+WIPCREATE?") == b'\r\n+WIPCREATE: 1,2,5000,"93.184.216.34",9\r\n' + OK
 
 
+@pytest.mark.parametrize(
+    ("text", "host_given"), [(b"010.001.001.001", "010.1.1.1"), (b"192.168.001.007", "192.168.1.7"), (b"10.1", "10.1")]
+)
+async def test_an_address_loses_padding_that_says_nothing(autojump_clock, text, host_given):
+    """No document says whether 010 is ten or eight here, and a Network refuses what could be both."""
+    async with running() as host:
+        await host.up()
+        host.network.error["resolve"] = NetworkError(Condition.NOT_SUPPORTED)
+        assert await host.ask(b'AT+WIPCREATE=1,1,,"%s",9' % text) == OK + b"\r\n+WIPREADY: 1,1\r\n"
+        assert host.network.datagrams[0].peer == Endpoint(host_given, 9)
+        assert await host.ask(b'AT+WIPCREATE=2,1,"%s",9' % text) == OK + b"\r\n+WIPREADY: 2,1\r\n"
+        assert host.network.links[0].peer == Endpoint(host_given, 9)
+
+
 async def test_a_network_that_resolves_nothing_gets_the_name(autojump_clock):
     async with running() as host:
         await host.up()

@@ -66,6 +66,8 @@ class LocalDatagramLink(DatagramLink):
     ``only`` is the one address and port that is heard; None: everybody.
     """
 
+    targets = True
+
     def __init__(
         self,
         bound: socket.socket,
@@ -108,10 +110,10 @@ class LocalDatagramLink(DatagramLink):
             raise trio.BusyResourceError("another send is under way")
         self._busy = True
         try:
-            await trio.lowlevel.checkpoint()
             if len(data) > DATAGRAM_SIZE:
                 raise NetworkError(Condition.TOO_LONG, f"{len(data)} bytes, at most {DATAGRAM_SIZE}")
             address = self._peer_address() if target is None else await self._target_address(target)
+            await trio.lowlevel.checkpoint()  # not before: somebody else may become the peer meanwhile
             await self._put(data, address)
         except NetworkError as error:
             self._note(f"datagram {self.local} to {target or self.peer}: {error}")

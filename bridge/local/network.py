@@ -35,7 +35,6 @@ _CAPABILITIES = frozenset(
         Capability.TCP,
         Capability.UDP,
         Capability.UDP_PEERS,
-        Capability.UDP_TARGETS,
         Capability.LISTEN,
         Capability.RESOLVE,
         Capability.KEEPALIVE,

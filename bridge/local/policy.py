@@ -23,6 +23,7 @@ from typing import Self
 
 from bridge.model import Condition
 from bridge.network import NetworkError
+from bridge.wire.addresses import numeric
 
 NAME_LIMIT = 255  # bytes of a name in DNS (RFC 1035, 2.3.4)
 LABEL_LIMIT = 63  # and of one label
@@ -30,9 +31,6 @@ LABEL_LIMIT = 63  # and of one label
 # Only what a host name can hold.  All else (CR, LF, NUL, quotes, blanks, digits of other scripts that IDNA would turn
 # into 0..9) is refused here, before a resolver, which has its own ideas, sees it.
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
-# The C library reads 2130706433, 127.1, 0177.0.0.1 and 0x7f.1 as addresses.  No top-level domain looks like this, so
-# a name that ends so is a disguised address (the "ends in a number" rule of the WHATWG URL standard).
-_NUMERIC = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 
 _REFUSED: tuple[tuple[IPv4Network | IPv6Network, str], ...] = tuple(
     (ip_network(network), why)
@@ -87,7 +85,7 @@ def parse_host(host: str) -> IPv4Address | IPv6Address | str:
     labels = host.removesuffix(".").split(".")
     if not _NAME.fullmatch(host) or not all(0 < len(label) <= LABEL_LIMIT for label in labels):
         raise NetworkError(Condition.BAD_ARGUMENT, f"not a host name: {host!a}")
-    if _NUMERIC.fullmatch(labels[-1]):
+    if numeric(host):
         raise NetworkError(Condition.BAD_ARGUMENT, f"not a dotted address: {host!a}")
     return ".".join(labels).lower()
 

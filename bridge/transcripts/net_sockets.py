@@ -139,6 +139,8 @@ class _Inbox(Generic[T]):
 class ScriptedDatagramLink(_Inbox[Datagram], DatagramLink):
     """A UDP socket of a ScriptedNetwork.  Its peer is where the script says it is."""
 
+    targets = True
+
     def __init__(self, network: Script, number: int) -> None:
         super().__init__()
         self.network = network

@@ -1,9 +1,9 @@
 """A transcript of a live session, made from its trace.
 
 A trace has what both wires said, and when; what the bridge itself cost in time is in it, too.  So the session is played once
-more in virtual time: what came in comes in again, once the bridge has said what it had said by then and as much later;
-what the bridge says is written down at the moment when it is due.  Where that is not what it said in the live session, there
-is no transcript: RecordError tells the first difference.
+more in virtual time: what came in comes in again at its time, but not before the bridge has said what it had said by then, and
+as much later as it was; what the bridge says is written down at the moment when it is due.  Where that is not what it said in
+the live session, there is no transcript: RecordError tells the first difference.
 
 Both wires are needed: of the gateway's own network a trace has nothing to play.  Secrets are as the trace has them, masked.
 """
@@ -26,6 +26,7 @@ from bridge.transcripts.script import TranscriptError, parse, unescape
 from bridge.transcripts.stage import Makers, Stage
 
 LATE = 5.0  # seconds that the bridge may be later than in the live session
+_TICKS = 1_000_000  # a second.  Coarser, and what comes in would meet the bridge's own times, or be late by all that was rounded
 _WIRES = {Lane.FROM_HOST: "host", Lane.TO_HOST: "host", Lane.FROM_MODULE: "module", Lane.TO_MODULE: "module"}
 _NAME = re.compile(r"[\w.-]+")
 _IN = {Lane.FROM_HOST, Lane.FROM_MODULE}
@@ -39,6 +40,7 @@ class RecordError(Exception):
 class Said:
     """What came in at once, and how much the bridge had said by then."""
 
+    at: float  # seconds since the start
     since: float  # seconds since what came in before
     gap: float  # seconds since the record before, whichever it is
     lane: str
@@ -128,7 +130,7 @@ def _session(rows: Sequence[Row]) -> Session:
         lane, data = _WIRES[row.lane], unescape(row.data, where)
         if row.lane in _IN:
             after = {name: len(said) for name, said in told.items()}
-            came.append(Said(row.seconds - before, row.seconds - now, lane, data, after))
+            came.append(Said(row.seconds, row.seconds - before, row.seconds - now, lane, data, after))
             before = row.seconds
         else:
             told[lane] += data
@@ -140,9 +142,9 @@ def _session(rows: Sequence[Row]) -> Session:
 
 
 class _Recording:
-    """Plays a session in virtual time, in whole milliseconds, and writes down what the bridge says.
+    """Plays a session in virtual time, in whole ticks, and writes down what the bridge says.
 
-    What was said after some time is written at least half a millisecond later: when the transcript is played it must be there,
+    What was said after some time is written at least half a tick later: when the transcript is played it must be there,
     and sums of waits are not exact.
     """
 
@@ -152,7 +154,8 @@ class _Recording:
         self._steps: list[str] = []
         self._said = dict.fromkeys(session.told, b"")
         self._began = 0.0  # of trio's clock
-        self._written = 0  # ms of the last step
+        self._written = 0  # ticks at the last step
+        self._behind = -math.inf  # ticks that what comes in is later than in the live session
 
     def played(self) -> list[str]:
         """The steps.  Raises RecordError."""
@@ -184,7 +187,7 @@ class _Recording:
             for said in session.came:
                 if not await self._hear(said.after, said.since):
                     break
-                await self._pass(said.gap)
+                await self._pass(said)
                 if self._stage.died:
                     break
                 self._wait()
@@ -196,7 +199,7 @@ class _Recording:
 
     async def _hear(self, after: dict[str, int], seconds: float) -> bool:
         """Wait until so much was said; False: it was not, though there was time."""
-        last = self._clock() + math.ceil((seconds + LATE) * 1000)
+        last = self._clock() + math.ceil((seconds + LATE) * _TICKS)
         await self._settle()
         while any(len(self._said[lane]) < count for lane, count in after.items()):
             if self._clock() >= last or self._stage.died:
@@ -204,20 +207,25 @@ class _Recording:
             await self._until(last)
         return True
 
-    async def _pass(self, seconds: float) -> None:
-        """Let time pass, whatever is said meanwhile."""
-        end = self._clock() + math.ceil(seconds * 1000)
+    async def _pass(self, said: Said) -> None:
+        """Let time pass until this comes in, whatever is said meanwhile.
+
+        The live bridge took a while for all that it did.  Were this left out, what has its own time (a host, a peer) would
+        come earlier and earlier for what the bridge does from time to time.
+        """
+        end = math.ceil(max(self._clock() + said.gap * _TICKS, said.at * _TICKS + self._behind))
+        self._behind = end - said.at * _TICKS
         while self._clock() < end and not self._stage.died:
             await self._until(end)
 
     async def _until(self, last: int) -> None:
-        """Until the next thing is heard, but not longer than to this millisecond."""
-        with trio.move_on_at(self._began + last / 1000):
+        """Until the next thing is heard, but not longer than to this tick."""
+        with trio.move_on_at(self._began + last / _TICKS):
             await self._stage.stirred()
         await trio.testing.wait_all_tasks_blocked()
         if any(self._stage.heard.values()):
-            now = (trio.current_time() - self._began) * 1000
-            await trio.sleep_until(self._began + (math.floor(now + 0.5) + 1) / 1000)
+            now = (trio.current_time() - self._began) * _TICKS
+            await trio.sleep_until(self._began + (math.floor(now + 0.5) + 1) / _TICKS)
         await self._settle()
 
     async def _settle(self) -> None:
@@ -225,8 +233,8 @@ class _Recording:
         self._write()
 
     def _clock(self) -> int:
-        """Milliseconds since the start."""
-        return round((trio.current_time() - self._began) * 1000)
+        """Ticks since the start."""
+        return round((trio.current_time() - self._began) * _TICKS)
 
     def _write(self) -> None:
         for lane in self._said:
@@ -238,5 +246,5 @@ class _Recording:
 
     def _wait(self) -> None:
         if (now := self._clock()) > self._written:
-            self._steps.append(f"+{now - self._written}ms")
+            self._steps.append(f"+{(now - self._written) * 1000 / _TICKS:.3f}".rstrip("0").rstrip(".") + "ms")
             self._written = now

@@ -29,6 +29,7 @@ class Channel(ABC):
     kind: ClassVar[str]  # as the host's listings name it
     linked: ClassVar[bool]  # whether it is a connection that can be up
     fixed = True  # whether its peer stays who it is
+    targets = False  # whether a datagram may go to somebody else
 
     def __init__(self, again: float) -> None:
         self._again = again  # seconds until the next look, where bytes were known of and none could be had
@@ -200,6 +201,7 @@ class UdpChannel(Channel):
     def __init__(self, link: DatagramLink, again: float, report: Report, *, fixed: bool) -> None:
         super().__init__(again)
         self.fixed = fixed
+        self.targets = link.targets
         self._link = link
         self._report = report
         self._held: deque[Datagram] = deque()

@@ -32,6 +32,7 @@ class Piece:
 
     data: bytes
     left: int
+    typed: bytes | None = None  # where it has escapes: the bytes as they came
 
 
 class LineReader:
@@ -115,9 +116,10 @@ class LineReader:
             at += 1
         if not at:
             return None
+        typed = bytes(self._buffer[:at])
         del self._buffer[:at]
         self._due -= len(data)
-        return Piece(bytes(data), self._due)
+        return Piece(bytes(data), self._due, typed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import trio
 from bridge.dialects.esp_at.channels import Channel
 from bridge.model import Endpoint
 from bridge.network import NetworkError
+from bridge.wire.addresses import dotted
 
 if TYPE_CHECKING:
     from bridge.dialects.esp_at.upstream import EspAtUpstream
@@ -92,11 +93,16 @@ class Link:
         """Until then."""
         await self._stirred.wait()
 
+    def is_peer(self, target: Endpoint) -> bool:
+        """Whether this is who a datagram without a target goes to: by the name that the host opened it with, or by address."""
+        named = self.channel.fixed and target == Endpoint(self.host, self.port)
+        return named or target == self.channel.peer
+
     def remote(self) -> Endpoint:
         """The peer as far as it is known without asking; 0.0.0.0 where its address is not."""
         peer = self._channel.peer if self._channel is not None else None
         peer = peer or Endpoint(self.host, self.port)
-        return peer if is_address(peer.host) else Endpoint("0.0.0.0", peer.port)
+        return peer if dotted(peer.host) else Endpoint("0.0.0.0", peer.port)
 
 
 class LinkTable:
@@ -214,9 +220,3 @@ class LinkTable:
             self._unit.counters["close-timeouts"] += 1
             log.warning("a link did not close in time")
         over.set()
-
-
-def is_address(text: str) -> bool:
-    """A dotted IPv4 address."""
-    parts = text.split(".")
-    return len(parts) == 4 and all(p.isascii() and p.isdigit() and len(p) < 4 and int(p) < 256 for p in parts)

@@ -10,7 +10,7 @@ from bridge.dialects.esp_at.channels import Channel, TcpChannel, UdpChannel
 from bridge.dialects.esp_at.command import Command, Hook
 from bridge.dialects.esp_at.links import Link
 from bridge.dialects.esp_at.pump import pump_after
-from bridge.dialects.esp_at.sockets import connected_text, is_name
+from bridge.dialects.esp_at.sockets import connected_text, host_of
 from bridge.model import Capability, Condition, Endpoint, Peers
 from bridge.network import LinkLost
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bridge.dialects.esp_at.upstream import EspAtUpstream
 
 KEEPALIVE_MOST = 7200  # seconds
-ANYBODY = {"0", "0.0.0.0"}  # a socket that only listens names no peer (WiFiEsp: "0",0)
+ANYBODY = "0.0.0.0"  # a socket that only listens names no peer (WiFiEsp: "0",0)
 PEERS = (Peers.FIXED, Peers.FIRST, Peers.LAST)  # by the mode of AT+CIPSTART
 
 
@@ -38,10 +38,10 @@ def connect_anywhere(unit: EspAtUpstream, command: Command) -> Coroutine[Any, An
 
 
 def _begin(unit: EspAtUpstream, command: Command, number: int | None) -> Coroutine[Any, Any, None] | None:
-    host, port = command.string("host"), command.number("port")
+    host, port = host_of(command.string("host")), command.number("port")
     local = command.string("local")
     udp = command.string("kind") == "UDP"
-    if not is_name(host):
+    if not host:
         command.refuse(Condition.BAD_ARGUMENT, "host name", about="host")
     elif not udp and (not port or command.number("option") > KEEPALIVE_MOST):
         command.refuse(Condition.BAD_ARGUMENT, "port or keepalive", about="port")
@@ -70,8 +70,8 @@ def _no_datagrams(unit: EspAtUpstream, command: Command) -> str:
 
 
 def _peer(command: Command) -> Endpoint | None:
-    host, port = command.string("host"), command.number("port")
-    return Endpoint(host, port) if port and host not in ANYBODY else None
+    host, port = host_of(command.string("host")), command.number("port")
+    return Endpoint(host, port) if port and host != ANYBODY else None
 
 
 async def _connect(unit: EspAtUpstream, command: Command, link: Link) -> None:

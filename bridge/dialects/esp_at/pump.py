@@ -13,7 +13,6 @@ import trio
 from bridge.dialects.esp_at.links import LOST, Link, LinkState
 from bridge.model import Datagram, Endpoint
 from bridge.ports import PortLost
-from bridge.trace import Lane
 
 if TYPE_CHECKING:
     from bridge.dialects.esp_at.upstream import EspAtUpstream
@@ -57,9 +56,10 @@ async def _deliver(unit: EspAtUpstream, link: Link) -> bool:
     gap = unit.profile.seconds("message_gap")
     told: Datagram | None = None
     gate: Gate | None = None
+    start = 0  # where in the message the link's bytes are
 
     def render() -> bytes | None:
-        nonlocal told, gate
+        nonlocal told, gate, start
         if link.state is not LinkState.OPEN or unit.links.reads_passively(link):
             return None
         told = link.channel.take(most)
@@ -70,14 +70,11 @@ async def _deliver(unit: EspAtUpstream, link: Link) -> bool:
             return told.data
         gate = unit.writer.shut() if gap else None
         peer = peer_text(unit, link, told.source, "ipd_peer")
-        return unit.say("ipd", id=unit.links.prefix(link), length=len(told.data), peer=peer) + told.data
+        head = unit.say("ipd", id=unit.links.prefix(link), length=len(told.data), peer=peer)
+        start = len(head)
+        return head + told.data
 
-    def shown(sent: bytes) -> bytes:
-        return sent[: len(sent) - len(told.data)] if told is not None else sent
-
-    await unit.writer.urc(render, rule="data", shown=shown, link=str(link.number))
-    if told is not None:
-        unit.trace.payload(Lane.TO_HOST, told.data, link=str(link.number))
+    await unit.writer.urc(render, rule="data", carried=lambda: slice(start, None), link=str(link.number))
     if gate is not None:
         try:
             await unit.port.drain()  # the gap is one on the wire

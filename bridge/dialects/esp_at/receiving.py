@@ -9,7 +9,6 @@ from bridge.dialects.esp_at.command import Command, Hook
 from bridge.dialects.esp_at.links import LOST, Link
 from bridge.dialects.esp_at.pump import learn_peer, peer_text, readable
 from bridge.model import Condition
-from bridge.trace import Lane
 from bridge.wire.grammar import Form
 
 if TYPE_CHECKING:
@@ -79,8 +78,7 @@ async def _read(unit: EspAtUpstream, command: Command, link: Link, count: int) -
     head = unit.say("recvdata", length=len(found.data), peer=peer_text(unit, link, found.source, "recvdata_peer"))
     # One message and then OK, both given here and now: nothing comes between them.
     command.event.said(len(head) + len(found.data))
-    unit.writer.post(head + found.data, shown=head, rule="data", link=command.link)
-    unit.trace.payload(Lane.TO_HOST, found.data, link=command.link)
+    unit.writer.post(head + found.data, carried=slice(len(head), None), rule="data", link=command.link)
     command.ok()
 
 

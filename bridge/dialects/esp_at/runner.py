@@ -312,10 +312,10 @@ class Runner:
         assert payload is not None
         payload.heard = trio.current_time()
         payload.command.event.heard(len(piece.data))
+        typed = piece.data if piece.typed is None else piece.typed
+        self._unit.trace.payload(Lane.FROM_HOST, typed, "late" if payload.given_up else "", link=payload.command.link)
         if payload.given_up:
             self._unit.counters["late-payload"] += len(piece.data)
-        else:
-            self._unit.trace.payload(Lane.FROM_HOST, piece.data, link=payload.command.link)
         payload.add(piece.data, piece.left)
         if piece.left == 0:
             self._payload = None

@@ -6,11 +6,12 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bridge.dialects.esp_at.command import Command, Hook, Payload
-from bridge.dialects.esp_at.links import Link, is_address
-from bridge.dialects.esp_at.sockets import is_name
+from bridge.dialects.esp_at.links import Link
+from bridge.dialects.esp_at.sockets import host_of
 from bridge.dialects.esp_at.transparent import enter
-from bridge.model import Capability, Condition, Endpoint
+from bridge.model import Condition, Endpoint
 from bridge.network import LinkLost, NetworkError
+from bridge.wire.addresses import dotted
 from bridge.wire.grammar import Form, Token
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def to_datagrams(unit: EspAtUpstream, name: str, tokens: Sequence[Token]) -> boo
 def _begin(unit: EspAtUpstream, command: Command, *, escaped: bool) -> Coroutine[Any, Any, None] | None:
     link, length = unit.links.find(command.number("link")), command.number("length")
     host, port = command.string("host"), command.number("port")
+    target = Endpoint(host_of(host), port) if host or port else None
     if unit.through.on:
         command.refuse(Condition.WRONG_STATE, "AT+CIPMODE is 1", about="mode")
         return None
@@ -54,14 +56,13 @@ def _begin(unit: EspAtUpstream, command: Command, *, escaped: bool) -> Coroutine
     if length > (limits.send_size if link.channel.linked else limits.datagram_size):
         command.refuse(Condition.TOO_LONG, "for this network")
         return None
-    target = Endpoint(host, port) if host or port else None
-    if target is not None and not (is_name(host) and port):
+    if target is not None and not (target.host and port):
         command.refuse(Condition.BAD_ARGUMENT, "a target is a host and a port", about="host")
         return None
-    if target == link.remote() and link.channel.fixed:
-        target = None  # it goes there by itself
-    if target is not None and Capability.UDP_TARGETS not in limits.capabilities:
-        command.refuse(Condition.NOT_SUPPORTED, "a target per datagram")
+    if target is not None and link.is_peer(target):
+        target = None if link.channel.fixed else target  # it goes there by itself, unless there is another peer by then
+    elif target is not None and not link.channel.targets:
+        command.refuse(Condition.NOT_SUPPORTED, "a datagram of this link goes to its peer alone")
         return None
     if target is None and not link.channel.linked and link.channel.peer is None:
         command.refuse(Condition.WRONG_STATE, "nobody to send to yet")
@@ -74,7 +75,7 @@ def _begin(unit: EspAtUpstream, command: Command, *, escaped: bool) -> Coroutine
 async def _send(unit: EspAtUpstream, link: Link, payload: Payload, target: Endpoint | None) -> None:
     """A name is looked up while the host types: its failure is the send's, and nothing has gone out."""
     try:
-        if target is not None and not is_address(target.host):
+        if target is not None and not dotted(target.host):
             target = Endpoint(await unit.network.resolve(target.host), target.port)
         await link.channel.send(payload, target)
     except BaseException as error:

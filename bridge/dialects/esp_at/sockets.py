@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.dialects.esp_at.command import Command, Hook
-from bridge.dialects.esp_at.links import Link, is_address
+from bridge.dialects.esp_at.links import Link
 from bridge.model import Capability, Condition
+from bridge.wire.addresses import aton, dotted, numeric
 from bridge.wire.grammar import Form
 
 if TYPE_CHECKING:
@@ -17,9 +18,17 @@ DETAILED = 2  # the bit of AT+SYSMSG
 _NAMED = frozenset(map(chr, range(0x21, 0x7F))) - frozenset('",\\;')
 
 
-def is_name(host: str) -> bool:
-    """Printable, and nothing that could end an argument or a line in another dialect."""
-    return bool(host) and _NAMED.issuperset(host)
+def host_of(text: str) -> str:
+    """A host argument as every Network takes it, a name or a dotted address; ``""``: neither.
+
+    What these modules read as a number is one here, too, so ``192.168.010.1`` is 192.168.8.1: they give the text to lwIP
+    first (``ipaddr_addr``), and only what that cannot read is a name (espressif/ESP8266_AT, at/user/at_ipCmd.c,
+    at_setupCmdCipstart).  A name is printable, has nothing that could end an argument or a line in another dialect, and
+    does not end in a number: lwIP's generations differ about 089.1.1.1, and no name server knows 1.2.3.4.5.
+    """
+    if (address := aton(text)) is not None:
+        return address
+    return text if _NAMED.issuperset(text) and not numeric(text) else ""
 
 
 def mux(unit: EspAtUpstream, command: Command) -> None:
@@ -125,8 +134,8 @@ def close_mode(unit: EspAtUpstream, command: Command) -> None:
 
 async def ping(unit: EspAtUpstream, command: Command) -> None:
     """AT+PING: whole milliseconds, at least 1."""
-    host = command.string("host")
-    if not is_name(host):
+    host = host_of(command.string("host"))
+    if not host:
         command.refuse(Condition.BAD_ARGUMENT, "host name")
     elif not unit.station.up:
         command.refuse(Condition.BEARER_UNAVAILABLE, "not joined")
@@ -139,13 +148,13 @@ async def ping(unit: EspAtUpstream, command: Command) -> None:
 
 async def domain(unit: EspAtUpstream, command: Command) -> None:
     """AT+CIPDOMAIN: an address is its own answer."""
-    host = command.string("host")
-    if not is_name(host):
+    host = host_of(command.string("host"))
+    if not host:
         command.refuse(Condition.BAD_ARGUMENT, "host name")
     elif not unit.station.up:
         command.refuse(Condition.BEARER_UNAVAILABLE, "not joined")
     else:
-        found = host if is_address(host) else await unit.network.resolve(host)
+        found = host if dotted(host) else await unit.network.resolve(host)
         command.ok(unit.say("cipdomain", address=found))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.dialects.esp_at.command import Command, Hook
 from bridge.dialects.esp_at.links import Link, LinkState
 from bridge.dialects.esp_at.opening import open_datagram, open_stream
-from bridge.dialects.esp_at.sockets import is_name
+from bridge.dialects.esp_at.sockets import host_of
 from bridge.model import Capability, Condition, Endpoint, Peers
 from bridge.wire.grammar import Form
 
@@ -53,11 +53,11 @@ def enter(unit: EspAtUpstream, command: Command) -> None:
 
 def save(unit: EspAtUpstream, command: Command) -> None:
     """AT+SAVETRANSLINK: the link that transparent mode begins with after the next start; 0: none."""
-    host, port, option = command.string("host"), command.number("port"), command.number("option")
+    host, port, option = host_of(command.string("host")), command.number("port"), command.number("option")
     udp = command.string("kind") == "UDP"
     if not command.number("mode"):
         unit.through.saved = None
-    elif not is_name(host) or not port or host == BROADCAST:
+    elif not host or not port or host == BROADCAST:
         command.refuse(Condition.BAD_ARGUMENT, "a link is a host and a port", about="host")
         return
     elif udp and Capability.UDP not in unit.network.limits.capabilities:

@@ -14,7 +14,7 @@ from bridge.dialects.skt.driver.datagrams import SktDatagramLink
 from bridge.dialects.skt.driver.links import SktLink
 from bridge.dialects.skt.driver.listener import SktListener
 from bridge.dialects.skt.driver.loop import Driver, OtherGenerationError
-from bridge.dialects.skt.driver.opening import Opening, checked, dotted
+from bridge.dialects.skt.driver.opening import Opening, check
 from bridge.dialects.skt.driver.questions import Questions
 from bridge.driving.life import DrivenNetwork
 from bridge.driving.trouble import ModuleError
@@ -23,6 +23,7 @@ from bridge.network import NetworkError
 from bridge.ports import Port
 from bridge.tables import Profile
 from bridge.trace import Trace
+from bridge.wire.addresses import dotted
 
 log = structlog.get_logger("bridge.skt")
 
@@ -123,7 +124,7 @@ class SktNetwork(DrivenNetwork):
 
     async def open_stream(self, host: str, port: int, *, keepalive: int = 0) -> SktLink:
         """See Network.  ``keepalive`` is not realisable on these modules and has no effect."""
-        host = checked(self._profile, host, port)
+        check(self._profile, host, port)
         self._check_up()
         link = self._driver.new_link()
         await self._driver.opener.open(Opening(link, "open", "SKTCLIENT", host, port, {"host": host, "port": port}))
@@ -136,7 +137,9 @@ class SktNetwork(DrivenNetwork):
             raise NetworkError(Condition.BAD_ARGUMENT, f"local port {local_port}")
         if peers is Peers.FIXED and peer is None:
             raise NetworkError(Condition.BAD_ARGUMENT, "a fixed peer is needed")
-        host = "" if peer is None else checked(self._profile, peer.host, peer.port)
+        host = "" if peer is None else peer.host
+        if peer is not None:
+            check(self._profile, peer.host, peer.port)
         self._check_up()
         queue = self._profile.number("datagram_queue")
         link = SktDatagramLink(self._driver.pace, queue, peers, self._driver.traffic.fits, self._driver.want)
@@ -168,7 +171,7 @@ class SktNetwork(DrivenNetwork):
 
     async def resolve(self, name: str) -> str:
         """See Network."""
-        name = checked(self._profile, name, 1)
+        check(self._profile, name, 1)
         self._check_up()
         if dotted(name):
             await trio.lowlevel.checkpoint()

@@ -167,6 +167,8 @@ class SktUpstream(Upstream):
             self._console.relays = self._module.through is not None
             heard = self._console.feed(data)
             data = heard.rest
+            if heard.late:
+                self._trace.line(Lane.FROM_HOST, heard.late, "end")
             self._echo(heard)
             if heard.line is not None:
                 data = await self._line(heard, data)
@@ -185,7 +187,7 @@ class SktUpstream(Upstream):
         assert heard.line is not None
         text = heard.line.decode("latin-1")
         if self._module.through is not None:
-            self._trace.payload(Lane.FROM_HOST, heard.line, "transparent")
+            self._trace.carrying(Lane.FROM_HOST, b"", heard.line, heard.end, "transparent")
             if heard.too_long and not self._module.quirk("quirk_editor"):
                 self.counters["through-lost"] += 1
                 self._trace.note("not sent", "a line longer than this module takes")
@@ -193,15 +195,12 @@ class SktUpstream(Upstream):
             rest, _ = await self._deaf(rest, lambda: self._relay(text))
             return rest
         if not text:
+            self._trace.line(Lane.FROM_HOST, heard.end, "empty")
             self._writer.post(self._words.say("module_empty"), rule="prompt")
             return rest
         call = module_call.call(text, space=self._module.switch("module_space"))
         row = self._profile.command.get(call.name) if call is not None else None
-        shown = module_call.masked(text, self._profile.command)
-        if text.startswith("AT") or shown != text:
-            self._trace.line(Lane.FROM_HOST, shown.encode("latin-1"), "command")
-        else:
-            self._trace.payload(Lane.FROM_HOST, heard.line, "garbage")
+        self._record(text, heard)
         if heard.too_long:
             self.counters["lines-too-long"] += 1
             if said := self._words.say("module_overflow") if self._module.quirk("quirk_editor") else b"":
@@ -224,6 +223,17 @@ class SktUpstream(Upstream):
         if trailer := self._words.say("module_trailer"):  # it is the sign that the next line is heard
             await self._writer.answer(trailer, rule="prompt")
         return rest
+
+    def _record(self, text: str, heard: Heard) -> None:
+        """A line for the trace, as it is after editing.  One that is no command may be a payload gone astray."""
+        if not self._trace.kept:
+            return
+        colon = str(self._profile.value["module_send_order"].value).endswith(":")
+        shown, payload = (word.encode("latin-1") for word in module_call.masked(text, self._profile.command, colon=colon))
+        if not text.startswith("AT") and shown == heard.line:
+            self._trace.carrying(Lane.FROM_HOST, b"", shown, heard.end, "garbage")
+        else:
+            self._trace.carrying(Lane.FROM_HOST, shown, payload + (heard.payload or b""), heard.end, "command")
 
     def _event(self, text: str, call: Call | None, heard: Heard) -> CommandEvent | None:
         """The log's event of a command; what is none of them in any way has none."""
@@ -272,9 +282,18 @@ class SktUpstream(Upstream):
         if self._console.half_ended and not early:
             with trio.move_on_after(self._profile.seconds("module_line_end")):
                 early = await self._receive()
-        early = early.removeprefix(b"\n") if self._console.half_ended else early
+        if self._console.half_ended and early.startswith(b"\n"):
+            self._trace.line(Lane.FROM_HOST, b"\n", "end")
+            early = early[1:]
         self._console.reset()
         return early
+
+    def _raw_bytes(self, payload: RawPayload, data: bytes, event: CommandEvent) -> bytes:
+        rest = payload.hear(data)
+        if taken := data[: len(data) - len(rest)]:
+            self._trace.payload(Lane.FROM_HOST, taken, "raw")
+            event.heard(len(taken))
+        return rest
 
     async def _raw(self, name: str, raw: Raw, early: bytes, event: CommandEvent) -> bytes:
         """The prompt and the counted bytes behind it; returns what is typed again."""
@@ -286,8 +305,7 @@ class SktUpstream(Upstream):
             prompt = self._words.say("module_prompt")
             event.said(len(prompt))
             await self._writer.answer(prompt, rule="prompt")
-            rest = payload.hear(early)
-            event.heard(len(early) - len(rest))
+            rest = self._raw_bytes(payload, early, event)
             while payload.missing and boots == self._boots:
                 with event.waiting(Part.MODULE):
                     await payload.pass_on(self._module)
@@ -296,9 +314,7 @@ class SktUpstream(Upstream):
                 with trio.move_on_after(math.inf if patience is None else patience), event.waiting(Part.WIRE):
                     data = await self._receive()
                 if data:
-                    self._trace.payload(Lane.FROM_HOST, data, "raw")
-                    rest = payload.hear(data)
-                    event.heard(len(data) - len(rest))
+                    rest = self._raw_bytes(payload, data, event)
                 else:
                     self.counters["payload-given-up"] += 1
                     payload.give_up()

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import trio
 
-from bridge.dialects.wip.driver.creates import Work, check_argument, dotted
+from bridge.dialects.wip.driver.creates import Work, check_argument
 from bridge.dialects.wip.driver.datagrams import WipDatagramLink
 from bridge.dialects.wip.driver.life import Life
 from bridge.dialects.wip.driver.links import WipLink
@@ -16,6 +16,7 @@ from bridge.dialects.wip.driver.listener import WipListener
 from bridge.dialects.wip.driver.sockets import TCP, UDP
 from bridge.model import Capability, Condition, Endpoint, Identity, Login, Peers, Phase
 from bridge.network import NetworkError
+from bridge.wire.addresses import dotted
 
 T = TypeVar("T")
 

@@ -146,9 +146,9 @@ class WipUpstream(Upstream):
                 self._writer.echo(heard.echo)
             if heard.line is not None:
                 shown = "..." if heard.too_long else module_line.masked(heard.line, self._profile.command)
+                self._trace.line(Lane.FROM_HOST, f"AT{shown}\r".encode("latin-1"), "command")
                 if echo:
                     self._trace.line(Lane.TO_HOST, f"AT{shown}\r".encode("latin-1"), "echo")
-                self._trace.line(Lane.FROM_HOST, f"AT{shown}\r".encode("latin-1"), "command")
                 data = await self._command(heard.line, data, too_long=heard.too_long)
 
     async def _command(self, line: str, rest: bytes, *, too_long: bool) -> bytes:

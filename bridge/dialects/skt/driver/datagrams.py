@@ -36,7 +36,7 @@ class SktDatagramLink(Asked, DrivenDatagrams):
         super().__init__(pace, want)
         self.room = queue
         self.peers = peers
-        self.server_side = peers is not Peers.FIXED
+        self.server_side = self.targets = peers is not Peers.FIXED
         self.current: Post | None = None
         self._fits = fits
         self._busy = False
@@ -45,12 +45,13 @@ class SktDatagramLink(Asked, DrivenDatagrams):
 
     async def send(self, data: bytes, target: Endpoint | None = None) -> None:
         """See DatagramLink."""
+        target = target or self.peer  # not later: somebody else may become the peer meanwhile
         await trio.lowlevel.checkpoint()
         if self.closing:
             raise trio.ClosedResourceError
-        if not self.server_side and target is not None and target != self.peer:
+        if not self.targets and target != self.peer:
             raise NetworkError(Condition.NOT_SUPPORTED, f"this socket of the module has one peer: {target}")
-        if self.server_side and (target := target or self.peer) is None:
+        if target is None:
             raise NetworkError(Condition.WRONG_STATE, "nobody to send to yet")
         if not data:
             raise NetworkError(Condition.BAD_ARGUMENT, "the module sends no empty datagrams")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import trio
 
 from bridge.dialects.skt.driver.finals import GARBLED, Finals
-from bridge.dialects.skt.driver.reader import Data, Event, Heads, Line, Loss, Prompt, Reader
+from bridge.dialects.skt.driver.reader import Data, End, Event, Heads, Line, Loss, Prompt, Reader
 from bridge.driving.trouble import ModuleLost, Wake
 from bridge.tables import Profile
 from bridge.trace import Lane, Trace
@@ -77,6 +77,8 @@ class Hearing:
     def feed(self, data: bytes) -> None:
         """Bytes of the module, from the reader task."""
         self._heard = trio.current_time()
+        if self.reader.discarding:
+            self._trace.carrying(Lane.FROM_MODULE, *self._spilled(b"", data), b"", "discarded")
         self.reader.feed(data)
         while (event := self.reader.next()) is not None:
             self._take(event)
@@ -84,12 +86,15 @@ class Hearing:
         self.wake.set()
 
     def _take(self, event: Event) -> None:
+        rule = self._template or "urc"
         if isinstance(event, Line):
-            self._trace.line(Lane.FROM_MODULE, self._shown(event.text) + b"\r\n", self._template or "urc")
+            self._trace.line(Lane.FROM_MODULE, self._shown(event.text) + b"\r\n", rule)
             self._take_line(event.text)
         elif isinstance(event, Data):
-            self._trace.payload(Lane.FROM_MODULE, event.data, self._template or "urc", link=str(event.id))
+            self._trace.carrying(Lane.FROM_MODULE, event.head, event.data, event.tail, rule, link=str(event.id))
             self._take_data(event)
+        elif isinstance(event, End):
+            self._trace.line(Lane.FROM_MODULE, event.text, rule)
         elif isinstance(event, Prompt):
             self._trace.line(Lane.FROM_MODULE, b">>>", self._template)
             self.prompted = True
@@ -141,6 +146,8 @@ class Hearing:
 
     def _take_loss(self, loss: Loss) -> None:
         self._counters["payload-losses"] += 1
+        link = str(loss.id) if loss.head else ""
+        self._trace.carrying(Lane.FROM_MODULE, *self._spilled(loss.head, loss.data), loss.tail, "lost", link=link)
         self._trace.note("payload-lost", f"id {loss.id}: {loss.came} bytes came for {loss.length}")
         if loss.doubt:
             self.doubt = self.doubt or "a payload did not come whole"
@@ -151,6 +158,10 @@ class Hearing:
     def _end_with(self, code: int) -> None:
         """The pending command has its result; the guard counts from here, not from when the driver's task is woken."""
         self._final, self._ended_at = code, trio.current_time()
+
+    def _spilled(self, head: bytes, data: bytes) -> tuple[bytes, bytes]:
+        """(text, payload) of what came in place of a payload: a WL command's answer has the password in it, as has its echo."""
+        return (head + b"***", b"") if data and self._line.startswith(b"AT+WL") else (head, data)
 
     def _shown(self, line: bytes) -> bytes:
         """WLSTATE prints the network's password in clear, in a line whose name builds differ about."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bridge.dialects.skt.driver.loop import Driver
-from bridge.dialects.skt.driver.opening import dotted
 from bridge.model import Condition, Identity
 from bridge.network import NetworkError
+from bridge.wire.addresses import dotted
 from bridge.wire.patterns import Pattern
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bridge.model import Endpoint
 from bridge.wire.patterns import Pattern
@@ -36,6 +36,15 @@ class Data:
     id: int
     data: bytes
     source: Endpoint | None
+    head: bytes = field(default=b"", compare=False)
+    tail: bytes = field(default=b"", compare=False)  # CR LF; b"": it is still to come, as an `End`
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What ends a payload, behind what another task printed or later than it."""
+
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,9 @@ class Loss:
     came: int  # bytes that came in its place
     doubt: bool  # where the module's text goes on is not known
     cut: bool = False  # so many bytes came as were counted, but not where they should end
+    head: bytes = field(default=b"", compare=False)  # as far as it was one
+    data: bytes = field(default=b"", compare=False)  # what came up to now and is discarded
+    tail: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,7 @@ class Prompt:
     """The module waits for raw bytes."""
 
 
-Event = Line | Data | Loss | Prompt
+Event = Line | Data | End | Loss | Prompt
 
 
 class Heads:
@@ -85,6 +97,7 @@ class Reader:
         self._print_most = print_most  # bytes; a longer payload is not printed at all; 0: it is
         self._buffer = bytearray()
         self._fields: dict[str, int | str] | None = None  # of the payload that is coming
+        self._head = b""
         self._discarded: bytearray | None = None
         self._echo = b""
         self.prompting = False  # a prompt would be an answer now
@@ -132,9 +145,14 @@ class Reader:
         while self._discarded is None:
             if self._fields is not None:
                 return self._payload()
+            if self.owing and self._buffer == CRLF[:1]:
+                return None
             if blank := len(self._buffer) - len(self._buffer.lstrip(CRLF)):
+                text = bytes(self._buffer[:blank])
                 del self._buffer[:blank]
-                self.owing = False
+                if self.owing:
+                    self.owing = False
+                    return End(text)
             if self._echo and self._buffer:
                 if self._buffer.startswith(self._echo):
                     del self._buffer[: len(self._echo)]
@@ -149,11 +167,11 @@ class Reader:
             if self._buffer.startswith(self._heads.prefix):
                 colon = self._buffer.find(b":", len(self._heads.prefix), HEAD_MOST)
                 if colon >= 0 and (fields := self._heads.match(bytes(self._buffer[: colon + 1]))) is not None:
-                    self._fields = fields
+                    self._fields, self._head = fields, bytes(self._buffer[: colon + 1])
                     del self._buffer[: colon + 1]
                     continue
                 if b"\n" not in self._buffer and len(self._buffer) >= HEAD_MOST:
-                    self._fields = {"id": 0, "length": 0}
+                    self._fields, self._head = {"id": 0, "length": 0}, b""
                     return self._lose(doubt=True)
             end = self._buffer.find(b"\n")
             if end < 0:
@@ -186,13 +204,13 @@ class Reader:
                 return None
             if not between:
                 return self._lose(doubt=True, cut=True)
-            end = length
         data = bytes(self._buffer[:length])
-        del self._buffer[:end]
-        self.owing = end < length + self._tail
+        tail = CRLF if self._buffer.startswith(CRLF, length) else b""
+        del self._buffer[: length + len(tail)]
+        self.owing = not tail
         fields, self._fields = self._fields, None
         source = Endpoint(str(fields["host"]), int(fields["port"])) if fields.get("host") else None
-        return Data(int(fields["id"]), data, source)
+        return Data(int(fields["id"]), data, source, self._head, tail)
 
     def _urc_at(self, length: int) -> bool | None:
         """Whether a URC stands where the end of the payload should be; None: it may become one.
@@ -213,11 +231,11 @@ class Reader:
     def _lose(self, *, doubt: bool, cut: bool = False) -> Loss:
         assert self._fields is not None
         fields, self._fields = self._fields, None
-        came = len(self._buffer)
+        data, tail = bytes(self._buffer), b""
         if doubt:
             self._discarded = bytearray(self._buffer[:DISCARD_MOST])
             self._buffer.clear()
         else:
-            came = 0
+            data, tail = b"", CRLF
             del self._buffer[: len(CRLF)]
-        return Loss(int(fields["id"]), int(fields["length"]), came, doubt, cut)
+        return Loss(int(fields["id"]), int(fields["length"]), len(data), doubt, cut, self._head, data, tail)

@@ -14,7 +14,6 @@ from bridge.dialects.skt.driver.datagrams import SktDatagramLink
 from bridge.dialects.skt.driver.finals import GARBLED, SILENT
 from bridge.dialects.skt.driver.held import Registry
 from bridge.dialects.skt.driver.links import SktLink
-from bridge.dialects.skt.driver.opening import decimal, dotted
 from bridge.dialects.skt.driver.payload import CR, LF, Alphabet
 from bridge.dialects.skt.driver.raw import RawSends
 from bridge.dialects.skt.driver.reader import Data, Loss
@@ -24,6 +23,7 @@ from bridge.model import Condition, Endpoint
 from bridge.network import NetworkError
 from bridge.tables import Profile
 from bridge.trace import Trace
+from bridge.wire.addresses import dotted
 
 _GONE = {Condition.PEER_CLOSED, Condition.LINK_RESET}
 _HARMLESS = {Condition.BAD_ARGUMENT, Condition.TOO_LONG}  # the module said no and took nothing
@@ -105,7 +105,7 @@ class Traffic:
 
     def fits(self, data: bytes, target: Endpoint | None) -> None:
         """Raises NetworkError where a datagram cannot be carried: it cannot be split."""
-        if target is not None and not (dotted(decimal(target.host)) and 0 < target.port < 65536):
+        if target is not None and not (dotted(target.host) and 0 < target.port < 65536):
             raise NetworkError(Condition.BAD_ARGUMENT, "a target is an address and a port")
         if (byte := self._alphabet.unfit(data)) is not None:
             raise NetworkError(Condition.BAD_ARGUMENT, f"this module cannot carry a byte of value {byte}")
@@ -299,4 +299,4 @@ class Traffic:
 
 
 def _named(target: Endpoint | None) -> str:
-    return "" if target is None else f",{decimal(target.host)},{target.port}"
+    return "" if target is None else f",{target.host},{target.port}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bridge.dialects.skt.module.call import Request, address, atoi
+from bridge.dialects.skt.module.call import Request, atoi
 from bridge.dialects.skt.module.reply import Outcome, Refused
 from bridge.dialects.skt.module.state import Module
 from bridge.model import Condition
 from bridge.network import NetworkError
+from bridge.wire.addresses import aton
 
 _OPTIONS = ("so_sndtimeo", "so_rcvtimeo", "tcp_nodelay", "so_keepalive", "tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt")
 
@@ -35,7 +36,7 @@ async def lookup(module: Module, request: Request) -> Outcome:
     if not name:
         raise Refused(Condition.BAD_ARGUMENT, "count", "no name")
     try:
-        found = address(name) or await module.network.resolve(name)
+        found = aton(name) or await module.network.resolve(name)
     except NetworkError as error:
         raise Refused(Condition.NAME_NOT_FOUND, "name", str(error)) from None
     return Outcome([module.words.say("module_found", ip=found)])

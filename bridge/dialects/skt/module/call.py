@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import AddressValueError, IPv4Address
 
 from bridge.tables import Command
 from bridge.wire.grammar import Grammar, Token
@@ -17,7 +16,6 @@ from bridge.wire.grammar import Grammar, Token
 MASK = "***"
 _NAME = re.compile(r"[A-Z][A-Z0-9]*")
 _ATOI = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
-_PART = re.compile(r"0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*)")
 _INT = 2**31 - 1
 
 
@@ -66,30 +64,6 @@ def atoi(text: str) -> int:
     return max(-_INT, min(int(found[1][:12]), _INT)) if found else 0
 
 
-def address(text: str) -> str | None:
-    """A numeric address as C's ``inet_aton`` reads it (1 to 4 parts, ``0x`` hexadecimal, ``0`` octal), dotted."""
-    parts = []
-    for part in text.split("."):
-        found = _PART.fullmatch(part[:16])
-        if found is None or len(part) > 16:
-            return None
-        parts.append(int(found[1], 16) if found[1] else int(found[2], 8) if found[2] else int(found[3]))
-    *front, last = parts
-    if len(front) > 3 or any(part > 255 for part in front) or last >= 256 ** (4 - len(front)):
-        return None
-    number = last + sum(part << (24 - 8 * index) for index, part in enumerate(front))
-    return str(IPv4Address(number))
-
-
-def dotted(text: str) -> bool:
-    """Whether this is a plain dotted address."""
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True
-
-
 def unescaped(text: str, most: int) -> list[str] | None:
     r"""Fields, at most ``most`` of them: ``\,`` is a comma and ``\\`` a backslash.  None: another escape is in it.
 
@@ -112,17 +86,20 @@ def unescaped(text: str, most: int) -> list[str] | None:
     return fields
 
 
-def masked(line: str, rows: Mapping[str, Command]) -> str:
-    """The line for the trace: of a command with a secret nothing behind its ``=`` is shown.
+def masked(line: str, rows: Mapping[str, Command], *, colon: bool) -> tuple[str, str]:
+    """The line for the trace, and the payload in it: of a command with a secret nothing behind its ``=`` is shown.
 
-    Its fields are name and value in any order, and a payload is nobody's business either.
+    Its fields are name and value in any order.  ``colon``: a payload is behind one; without, it is behind four fields.
     """
     head, equals, text = line.partition("=")
     name = head.removeprefix("AT+").strip()
     if name.startswith("SKTSEND"):
-        return head + equals + (text.partition(":")[0] + ":..." if ":" in text else ",".join(text.split(",")[:4]))
+        parts = text.split(",", 4)
+        at = text.find(":") + 1 if colon else 0
+        at = at or (len(text) - len(parts[4]) if len(parts) > 4 else len(text))
+        return head + equals + text[:at], text[at:]
     for known, row in rows.items():
         if row.secret and (at := line.upper().find(known)) >= 0:
             end = at + len(known) + (line[at + len(known) : at + len(known) + 1] == "=")
-            return line[:end] + MASK if line[end:] else line
-    return line
+            return line[:end] + MASK if line[end:] else line, ""
+    return line, ""

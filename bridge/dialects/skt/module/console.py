@@ -60,6 +60,8 @@ class Heard:
     payload: bytes | None  # a counted payload that belongs to the line; None: it has none
     too_long: bool  # more than fits: a and b run what they kept, and `any` runs nothing
     rest: bytes  # not looked at
+    end: bytes = b""  # what ended the line
+    late: bytes = b""  # the line feed of the line before, whose CR ended it already
 
 
 class Console:
@@ -107,6 +109,7 @@ class Console:
     def feed(self, data: bytes) -> Heard:
         """Look at bytes up to the end of the first whole line."""
         echo = bytearray()
+        late = b"\n" if self._after_cr and data.startswith(b"\n") else b""
         at = 0
         while at < len(data):
             if self._missing >= 0:
@@ -116,16 +119,19 @@ class Console:
                 at += len(piece)
                 if self._missing:
                     break
-                return self._whole(echo, data[at:], counted=True)
+                return self._whole(echo, data[at:], late, counted=True)
             byte = data[at]
             at += 1
             if self._edit(byte, echo):
-                return self._whole(echo, data[at:], counted=False)
+                end = self._ended_by(byte)
+                if self._after_cr and data.startswith(b"\n", at):
+                    end, at, self._after_cr = b"\r\n", at + 1, False
+                return self._whole(echo, data[at:], late, counted=False, end=end)
             if byte == ord(":") and self._manner.counted and not self.relays and (found := _SEND.fullmatch(self._line)):
                 self._missing = int(found[1])
                 if not self._missing:
-                    return self._whole(echo, data[at:], counted=True)
-        return Heard(bytes(echo), None, None, too_long=False, rest=b"")
+                    return self._whole(echo, data[at:], late, counted=True)
+        return Heard(bytes(echo), None, None, too_long=False, rest=b"", late=late)
 
     def _count(self, piece: bytes) -> None:
         kept = piece[: max(0, self._manner.payload_room - len(self._payload))]
@@ -133,12 +139,17 @@ class Console:
         self._dropped += len(piece) - len(kept)
         self._missing -= len(piece)
 
-    def _whole(self, echo: bytearray, rest: bytes, *, counted: bool) -> Heard:
+    def _ended_by(self, byte: int) -> bytes:
+        if self._manner.editor == "a" and self._too_long:
+            return b""  # an overflow runs the line without one
+        return b"\r\n" if byte == LF else bytes([byte])
+
+    def _whole(self, echo: bytearray, rest: bytes, late: bytes, *, counted: bool, end: bytes = b"") -> Heard:
         line, payload = bytes(self._line), bytes(self._payload) if counted else None
         too_long, after_cr = self._too_long or bool(self._dropped), self._after_cr
         self.reset()
         self._after_cr = after_cr
-        return Heard(bytes(echo), line, payload, too_long, rest)
+        return Heard(bytes(echo), line, payload, too_long, rest, end, late)
 
     def _edit(self, byte: int, echo: bytearray) -> bool:
         """Take one byte; True where the line is whole."""

@@ -13,12 +13,13 @@ from ipaddress import IPv4Address
 import trio
 
 from bridge.dialects.skt.module import receive
-from bridge.dialects.skt.module.call import Request, address, atoi
+from bridge.dialects.skt.module.call import Request, atoi
 from bridge.dialects.skt.module.node import Node, Role
 from bridge.dialects.skt.module.reply import Outcome, Refused
 from bridge.dialects.skt.module.state import Module
 from bridge.model import Condition, Endpoint
 from bridge.network import NetworkError
+from bridge.wire.addresses import aton
 
 _PROTOCOLS = {"tcp", "udp"}
 
@@ -201,7 +202,7 @@ def free_link(module: Module, request: Request) -> int:
 
 async def found(module: Module, host: str, *, during: str) -> str:
     """The address of a host, which the module has before it says OK.  Raises Refused."""
-    if (number := address(host)) is not None:
+    if (number := aton(host)) is not None:
         return number
     if not host or not host.isascii() or not host.isprintable() or " " in host:
         raise Refused(Condition.NAME_NOT_FOUND, during, "no name")

@@ -80,7 +80,7 @@ async def _read(module: Module, node: Node, size: int) -> Outcome:
         if first or not module.quirk("quirk_told_once"):
             raise Refused(condition, kind(node), "its end")
     prints = _prints(module, node, datagram, _READ)
-    return Outcome(prints, ok=module.switch("module_read_ok"), shown=b"")
+    return Outcome(prints, ok=module.switch("module_read_ok"), carried=_CARRIED)
 
 
 async def _pulled(module: Module, node: Node) -> int:
@@ -130,6 +130,9 @@ class _Shape:
 _READ = _Shape("module_read_head", "module_read_from", "module_read_tail")
 _DATA = _Shape("module_data_head", "module_data_from", "module_data_tail", unasked=True)
 _THROUGH = _Shape("", "", "module_through_tail")
+
+
+_CARRIED = 1  # of the prints: the payload
 
 
 def _prints(module: Module, node: Node, datagram: Datagram | None, shape: _Shape) -> list[bytes]:
@@ -205,7 +208,7 @@ async def _pump(module: Module, node: Node, pump: Pump) -> None:
                 return
             if await _pulled(module, node):
                 await _turn(module, node)
-                await module.writer.urc(lambda: _data(module, node), rule="data", shown=_hidden)
+                await _tell(module, node)
             else:
                 await trio.sleep(module.profile.seconds("module_fetch_again"))
 
@@ -218,17 +221,23 @@ async def _turn(module: Module, node: Node) -> None:
         await trio.sleep(idle * module.profile.seconds("module_read_wait"))
 
 
-def _hidden(message: bytes) -> bytes:
-    return b"%d bytes with their header" % len(message)
+async def _tell(module: Module, node: Node) -> None:
+    carried = slice(0)
 
+    def render() -> bytes | None:
+        nonlocal carried
+        datagram = node.take(module.profile.number("module_chunk"))
+        if datagram is None:
+            return None
+        if module.through is node:
+            prints = [b"", _printed(module, datagram.data, _THROUGH), module.words.say(_THROUGH.tail)]
+        else:
+            prints = _prints(module, node, datagram, _DATA)
+        head, data = map(len, prints[: _CARRIED + 1])
+        carried = slice(head, head + data)
+        return b"".join(prints)
 
-def _data(module: Module, node: Node) -> bytes | None:
-    datagram = node.take(module.profile.number("module_chunk"))
-    if datagram is None:
-        return None
-    if module.through is node:
-        return _printed(module, datagram.data, _THROUGH) + module.words.say(_THROUGH.tail)
-    return b"".join(_prints(module, node, datagram, _DATA))
+    await module.writer.urc(render, rule="data", carried=lambda: carried)
 
 
 def _end(module: Module, node: Node) -> bytes | None:

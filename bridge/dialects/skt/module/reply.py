@@ -46,7 +46,7 @@ class Outcome:
     then: Callable[[], None] | None = None  # begun when the answer is on its way
     raw: Raw | None = None  # a prompt instead of OK
     id: int | None = None  # of the connection, for an OK that names it
-    shown: bytes | None = None  # of the prints, for the trace: they are payload or hold a secret
+    carried: int | None = None  # which of the prints is a link's bytes
 
 
 class Words:

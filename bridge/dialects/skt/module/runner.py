@@ -114,7 +114,7 @@ class Runner:
     async def answer(self, name: str, outcome: Outcome | None, refused: Refused | None, event: CommandEvent) -> None:
         """The one final result, with what stands before it."""
         prints: list[bytes] = []
-        shown: bytes | None = None
+        carried: int | None = None
         final = b""
         if refused is not None:
             event.refused(refused.condition, refused.about)
@@ -124,19 +124,21 @@ class Runner:
             if name.startswith("WL") and self._words.number(name, refused) in _HELPED and self._module.quirk("quirk_help"):
                 prints.append(self._words.say("module_help", command=name))
         elif outcome is not None:
-            prints, shown = outcome.prints, outcome.shown
+            prints, carried = outcome.prints, outcome.carried
             if outcome.ok:
                 prints = [*prints, self._words.ok(name, outcome.id)]
             # The head of a payload that no OK follows; never the payload.
-            final = b"".join(prints if shown is None else prints[-1:] if outcome.ok else prints[:1])
+            final = b"".join(prints if carried is None else prints[-1:] if outcome.ok else prints[:1])
         event.said(sum(map(len, prints)) - len(final))
         event.end(final)
+        pieces = [(text, slice(None) if number == carried else slice(0)) for number, text in enumerate(prints)]
         if not self._module.quirk("quirk_split"):
-            prints = [b"".join(prints)]
-        for number, text in enumerate(prints, 1):
-            if number == len(prints) and outcome is not None and outcome.then is not None:
+            start = sum(map(len, prints[:carried]))
+            pieces = [(b"".join(prints), slice(0) if carried is None else slice(start, start + len(prints[carried])))]
+        for number, (text, where) in enumerate(pieces, 1):
+            if number == len(pieces) and outcome is not None and outcome.then is not None:
                 outcome.then()  # nothing can be written between this and the result
-            await self._writer.answer(text, shown=None if shown is None else b"%d bytes" % len(text))
+            await self._writer.answer(text, carried=where)
 
     async def _run(self, call: Call, heard: Heard, event: CommandEvent) -> Outcome:
         row = self._profile.command[call.name]

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 import trio
 
-from bridge.dialects.skt.module.call import Request, address, atoi, unescaped
+from bridge.dialects.skt.module.call import Request, atoi, unescaped
 from bridge.dialects.skt.module.node import LOST, Node
 from bridge.dialects.skt.module.receive import kind
 from bridge.dialects.skt.module.reply import Outcome, Raw, Refused
 from bridge.dialects.skt.module.state import Module
 from bridge.model import Condition, Endpoint
 from bridge.network import LinkLost, NetworkError
+from bridge.wire.addresses import aton
 
 _COUNT = "count"
 
@@ -72,7 +73,7 @@ def _target(node: Node, fields: Sequence[str]) -> Endpoint | None:
         return None
     if len(fields) != 2:
         raise Refused(Condition.BAD_ARGUMENT, _COUNT, "a UDP server needs the peer")
-    host, port = address(fields[0]), atoi(fields[1])
+    host, port = aton(fields[0]), atoi(fields[1])
     if host is None or not 0 < port < 65536:
         raise Refused(Condition.BAD_ARGUMENT, "dst_ip", ",".join(fields))
     return Endpoint(host, port)
@@ -84,7 +85,7 @@ async def deliver(module: Module, node: Node, data: bytes, target: Endpoint | No
         return
     try:
         if node.datagrams is not None:
-            known = target == node.datagrams.peer  # not every Network takes a target
+            known = target == node.datagrams.peer  # then it is an answer, which may go where no other datagram may
             await node.datagrams.send(data, None if known else target)
         elif node.stream is not None:
             await _stream(module, node, data)

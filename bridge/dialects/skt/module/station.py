@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import trio
 
-from bridge.dialects.skt.module.call import Request, address
+from bridge.dialects.skt.module.call import Request
 from bridge.dialects.skt.module.reply import Outcome, Refused
 from bridge.dialects.skt.module.state import Module
 from bridge.model import Condition, Login, Phase
 from bridge.network import NetworkError
+from bridge.wire.addresses import aton
 
 _PAIRS = {"ssid", "pw", "bssid", "ch", "key_id"}
 
@@ -59,7 +60,7 @@ async def wl_disconn(module: Module, _request: Request) -> Outcome:
 async def wl_static(module: Module, request: Request) -> Outcome:
     """``AT+WLSTATICIP``: taken, and without effect: the Network has its own address."""
     fields = request.text.split(",")
-    if len(fields) not in {1, 3} or any(address(field) is None for field in fields):
+    if len(fields) not in {1, 3} or any(aton(field) is None for field in fields):
         raise Refused(Condition.BAD_ARGUMENT, "count", request.text)
     return Outcome()
 

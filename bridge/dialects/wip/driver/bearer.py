@@ -12,12 +12,12 @@ from contextlib import suppress
 import structlog
 import trio
 
-from bridge.dialects.wip.driver.creates import dotted
 from bridge.dialects.wip.driver.finals import NO_CODE
 from bridge.dialects.wip.driver.modem import Modem
 from bridge.driving.trouble import ModuleError, ModuleLost
 from bridge.model import Condition, ModuleSettings
 from bridge.tables import Profile
+from bridge.wire.addresses import dotted
 from bridge.wire.patterns import Pattern
 
 log = structlog.get_logger("bridge.wip")

@@ -18,23 +18,19 @@ from bridge.model import Condition
 from bridge.network import NetworkError
 from bridge.tables import Profile
 from bridge.trace import Trace
+from bridge.wire.addresses import dotted, numeric
 
 Work = Callable[[], Awaitable[None]]  # a dialogue for the driver's task
 
 _NAME = re.compile(r"[A-Za-z0-9._:-]+")
-_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_DOTTED = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
-
-
-def dotted(host: str) -> bool:
-    """Whether it is an IPv4 address."""
-    return _DOTTED.fullmatch(host) is not None
 
 
 def check_argument(profile: Profile, host: str, port: int) -> None:
-    """No argument of a host may ever become a second command or a broken string on the module's wire."""
+    """No argument of a host may ever become a second command, a broken string or another address on the module's wire."""
     if not _NAME.fullmatch(host) or len(host) > profile.number("host_length"):
         raise NetworkError(Condition.BAD_ARGUMENT, "a name this modem cannot carry")
+    if numeric(host) and not dotted(host):
+        raise NetworkError(Condition.BAD_ARGUMENT, f"not a dotted address: {host}")
     if not 0 < port < 65536:
         raise NetworkError(Condition.BAD_ARGUMENT, "port")
 

@@ -12,13 +12,14 @@ import trio
 
 from bridge.dialects.wip.driver import family
 from bridge.dialects.wip.driver.arbiter import Arbiter
-from bridge.dialects.wip.driver.creates import Creator, dotted
+from bridge.dialects.wip.driver.creates import Creator
 from bridge.dialects.wip.driver.modem import Modem
 from bridge.dialects.wip.driver.registry import Registry
 from bridge.dialects.wip.driver.sockets import Socket
 from bridge.model import Endpoint, Identity
 from bridge.network import NetworkError
 from bridge.tables import Profile
+from bridge.wire.addresses import dotted
 from bridge.wire.patterns import Pattern
 
 LOCAL_PORT, PEER_PORT, PEER_ADDRESS = 0, 1, 2  # numbers of WIPOPT's options

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 
 from bridge.dialects.wip.driver.arbiter import Arbiter
-from bridge.dialects.wip.driver.creates import dotted
 from bridge.dialects.wip.driver.modem import Modem
 from bridge.dialects.wip.driver.pinging import Pinger
 from bridge.dialects.wip.driver.registry import Registry
@@ -21,6 +20,7 @@ from bridge.driving.trouble import ModuleLost
 from bridge.model import Condition, Endpoint
 from bridge.tables import Profile
 from bridge.trace import Trace
+from bridge.wire.addresses import dotted
 
 Fields = dict[str, int | str]
 

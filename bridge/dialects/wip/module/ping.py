@@ -9,6 +9,7 @@ from bridge.dialects.wip.module.settings import Request
 from bridge.dialects.wip.module.state import Module
 from bridge.model import Capability, Condition
 from bridge.network import NetworkError
+from bridge.wire.addresses import unpadded
 
 
 async def wipping(module: Module, request: Request) -> Outcome:
@@ -17,7 +18,7 @@ async def wipping(module: Module, request: Request) -> Outcome:
         raise Refused(Cme.WRONG_STACK_STATE)
     if Capability.PING not in module.network.limits.capabilities:
         raise Refused(Cme.PING_CHANNEL, Condition.NOT_SUPPORTED)
-    host = request.text("host").strip()
+    host = unpadded(request.text("host").strip())
     if not host:
         raise Refused(Cme.INVALID_VALUE)
     module.pinging = scope = trio.CancelScope()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from ipaddress import AddressValueError, IPv4Address
 
 import trio
 
@@ -17,6 +16,7 @@ from bridge.dialects.wip.module.state import Module
 from bridge.dialects.wip.module.stream import StreamSocket
 from bridge.model import Condition, Endpoint, Peers
 from bridge.network import DatagramLink, NetworkError, StreamLink
+from bridge.wire.addresses import dotted, unpadded
 from bridge.wire.grammar import Form
 
 UDP, TCP, SERVER = 1, 2, 3
@@ -78,14 +78,14 @@ async def _listed(module: Module) -> list[str]:
 
 
 def _port(text: str, *, low: int) -> int:
-    """Seen from hosts: 5000, 05000, "05000"."""
+    """Seen from hosts: 5000, 05000, "05000"; so addresses may come padded, too, and are `unpadded`."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or not low <= int(text) <= 65535:
         raise Refused(Cme.BAD_PORT)
     return int(text)
 
 
 def _client(module: Module, request: Request, index: int) -> StreamSocket:
-    host, port = request.text("first").strip(), request.text("second").strip()
+    host, port = unpadded(request.text("first").strip()), request.text("second").strip()
     if not host or request.text("third"):
         raise Refused(Cme.INVALID_OPTION)
     peer = Endpoint(host, _port(port, low=1))
@@ -114,7 +114,7 @@ def _datagram(module: Module, request: Request, index: int) -> DatagramSocket:
     table = module.profile
     return DatagramSocket(
         index,
-        Endpoint(host, _port(port, low=1)) if host else NOBODY,
+        Endpoint(unpadded(host), _port(port, low=1)) if host else NOBODY,
         receive_room=table.number("module_receive_buffer"),
         transmit_room=table.number("module_transmit_buffer"),
         line=Line(table.number("module_udp_size"), etx_ends=table.value["module_udp_etx_ok"].value is True),
@@ -129,9 +129,7 @@ async def _open(module: Module, local_port: int, socket: DatagramSocket) -> Data
     """A name is looked up first, because WIPOPT 2 tells its address; hosts look names up that way."""
     if socket.listening:
         return await module.network.open_datagram(None, local_port=local_port, peers=Peers.LAST)
-    try:
-        IPv4Address(socket.peer.host)
-    except AddressValueError:
+    if not dotted(socket.peer.host):
         try:
             socket.peer = Endpoint(await module.network.resolve(socket.peer.host), socket.peer.port)
         except NetworkError as error:
