@@ -225,3 +225,24 @@ async def test_a_server_row_with_its_seed_is_as_it_was_before(autojump_clock):
         listener = await listening(net, module, nursery)
         await module.play((b"AT+SKTSTATE\r\n", state(SERVER_ROW, seed_row(2))))
         assert (await listener.accept()).id == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "seconds", "condition"),
+    [("192.0.2.1", 5, Condition.MODULE_MUTE), ("example.net", 30, Condition.NAME_NOT_FOUND)],
+)
+async def test_an_open_without_its_first_line_waits_no_longer_than_a_look_up_takes(host, seconds, condition, autojump_clock):
+    async with network("s1-uart") as (net, module, nursery):
+        await up(net, module)
+        ended = []
+
+        async def open_it():
+            with pytest.raises(NetworkError) as failed:
+                await net.open_stream(host, 80)
+            ended.append((failed.value.condition, trio.current_time() - begun))
+
+        begun = trio.current_time()
+        nursery.start_soon(open_it)
+        await module.expect(b"AT+SKTCLIENT=0,%s,80\r\n" % host.encode())
+        await module.expect(b"AT+TEST\r\n")  # it is never asked for again
+        assert ended == [(condition, pytest.approx(seconds, abs=0.1))]

@@ -164,7 +164,7 @@ class Opener:
         self.current = opening
         opening.due = float("inf")
         try:
-            await self._wire.command(opening.template, **arguments)
+            await self._wire.command_within(self._patience(opening), opening.template, **arguments)
         except ModuleError as error:
             self.current = None
             unknown = error.code in {SILENT, GARBLED}
@@ -190,6 +190,12 @@ class Opener:
         elif self.current is opening:
             limit = "listen" if opening.command == "SKTSERVER" else "connect"
             opening.due = trio.current_time() + self._profile.seconds(limit)
+
+    def _patience(self, opening: Opening) -> float:
+        """Seconds for the first line.  Where the module gives its ids, only the look-up of a name comes before that."""
+        if opening.command == "SKTCLIENT" and dotted(opening.host) and not self._registry.by_host:
+            return self._profile.seconds("accept")
+        return self._profile.template[opening.template].limit
 
     def opened(self, command: str, number: int) -> None:
         """The module gave an id.  Called while the line is read."""

@@ -45,7 +45,10 @@ class Wire(Hearing):
 
     async def command(self, template: str, payload: bytes = b"", /, **arguments: object) -> list[bytes]:
         """One command and its answer's information lines.  Raises ModuleError, ModuleLost (reset, blocked)."""
-        limit = self._profile.template[template].limit
+        return await self.command_within(self._profile.template[template].limit, template, payload, **arguments)
+
+    async def command_within(self, limit: float, template: str, payload: bytes = b"", /, **arguments: object) -> list[bytes]:
+        """The same, with a limit in seconds of its own."""
         await self.begin(template, payload, arguments)
         try:
             await self.until(self.over, limit)
