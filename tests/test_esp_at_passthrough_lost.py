@@ -186,3 +186,26 @@ async def test_an_error_of_ours_ends_the_link_and_not_the_mode(autojump_clock):
         assert network.links[-1].sent == b"fine"
         assert host.upstream.counters["crashes"] >= 1
         await leave(host)
+
+
+@pytest.mark.parametrize("kind", ["TCP", "UDP"])
+async def test_a_peer_that_goes_on_talking_does_not_keep_a_link_that_takes_nothing(autojump_clock, kind):
+    """The Network gave the send up before a byte went out, so the link itself lives on."""
+    network = FakeNetwork()
+    async with bridge(network) as host:
+        first = await begin(host, kind=kind)
+        network.delay.update(write=MUTE, send_datagram=MUTE)
+        await host.type(b"stuck")
+        heard = b""
+        for _ in range(50):
+            first.feed(b".")
+            heard += await host.read(0.5)
+        network.delay.clear()
+        assert heard.startswith(b"." * 39)
+        assert heard.strip(b".") == b""
+        assert first.closed
+        await host.ask(b"heard again")
+        last = (network.links if kind == "TCP" else network.datagrams)[-1]
+        assert last.sent == (b"heard again" if kind == "TCP" else [(b"heard again", None)])
+        assert host.upstream.counters["through-lost"] == 5
+        await leave(host)

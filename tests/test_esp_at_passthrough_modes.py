@@ -95,6 +95,41 @@ async def test_the_data_of_two_clients_are_never_mixed(autojump_clock):
         assert await host.ask("AT+CIPSEND") == PROMPT
 
 
+async def test_a_server_keeps_its_one_client_while_the_mode_is_on(autojump_clock):
+    async with bridge() as host:
+        await host.join()
+        for command in ("AT+CIPSERVERMAXCONN=1", "AT+CIPSERVER=1,80", "AT+CIPMODE=1", "AT+CIPSERVER=0"):
+            assert await host.ask(command) == OK
+        assert await host.ask("AT+CIPSERVERMAXCONN=2") == ERROR
+        assert await host.ask("AT+CIPSERVERMAXCONN=1") == OK
+        assert await host.ask("AT+CIPSERVER=1,80") == OK
+        first = host.network.listeners[-1].knock()
+        assert await host.read() == b"0,CONNECT\r\n"
+        assert await host.ask("AT+CIPSEND") == PROMPT
+        second = host.network.listeners[-1].knock()
+        first.feed(b"abc")
+        second.feed(b"def")
+        assert await host.read() == b"abc"
+        await trio.sleep(0.03)
+        assert await host.ask(b"+++") == b""
+        assert await host.ask("AT+CIPCLOSE=0") == b"0,CLOSED\r\n" + OK
+        assert await host.ask("AT+CIPSERVER=0") == OK
+        assert await host.ask("AT+CIPMODE=0") == OK
+        assert await host.ask("AT+CIPSERVERMAXCONN=2") == OK
+
+
+@pytest.mark.parametrize(
+    "link",
+    ['"1.2.3.4",80,"TCP",7201', '"0.0.0.0",80,"UDP"', '"0",80', '"255.255.255.255",80,"UDP"', '"089.1.1.1",80', '"1.2.3.4"'],
+)
+async def test_what_could_not_be_opened_is_not_saved(autojump_clock, link):
+    async with bridge() as host:
+        await host.join(mux=0)
+        assert await host.ask(f"AT+SAVETRANSLINK=1,{link}") == ERROR
+        assert await host.ask("AT+RST", 3) == OK + READY + UP
+        assert await host.ask("AT") == b"AT\r\n" + OK
+
+
 async def test_raw_data_do_not_wait_for_an_address_that_is_not_told(autojump_clock):
     network = FakeNetwork()
     opening = network.open_stream

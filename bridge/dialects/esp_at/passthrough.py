@@ -247,16 +247,19 @@ class Passthrough:
                 self._note(f"a datagram of {len(data)} bytes is lost: {error}")
                 return
             self._lose(link, len(data), str(error))
-            await unit.writer.urc(lambda: unit.links.close(link), rule=f"closed: {error.condition}", link=self._number)
         except trio.TooSlowError:
             self._lose(link, len(data), "not taken in time")
         except LOST as error:
             self._lose(link, len(data), str(error))
+            return
         except Exception:
             unit.crashed("passthrough")
             self._lose(link, len(data), "an error of ours")
         else:
             link.touch()
+            return
+        if channel.condition is None:  # it lives, and a peer that goes on talking would keep it
+            await unit.writer.urc(lambda: unit.links.close(link), rule="closed: not sent", link=self._number)
 
     def _lose(self, link: Link, count: int, why: str) -> None:
         """A send failed: what still comes is told, then the link is closed."""

@@ -181,6 +181,8 @@ def room(unit: EspAtUpstream, command: Command) -> None:
         command.ok(unit.say("cipservermaxconn", most=unit.server.most))
     elif unit.server.running:
         command.refuse(Condition.WRONG_STATE, "the server runs")
+    elif unit.mux and unit.through.on and command.number("most") != 1:
+        command.refuse(Condition.WRONG_STATE, "AT+CIPMODE is 1")
     else:
         unit.server.most = command.number("most")
         command.ok()

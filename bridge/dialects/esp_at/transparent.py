@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.dialects.esp_at.command import Command, Hook
 from bridge.dialects.esp_at.links import Link, LinkState
-from bridge.dialects.esp_at.opening import open_datagram, open_stream
+from bridge.dialects.esp_at.opening import ANYBODY, KEEPALIVE_MOST, open_datagram, open_stream
 from bridge.dialects.esp_at.sockets import host_of
 from bridge.model import Capability, Condition, Endpoint, Peers
 from bridge.wire.grammar import Form
@@ -57,8 +57,11 @@ def save(unit: EspAtUpstream, command: Command) -> None:
     udp = command.string("kind") == "UDP"
     if not command.number("mode"):
         unit.through.saved = None
-    elif not host or not port or host == BROADCAST:
+    elif not host or not port or host in {ANYBODY, BROADCAST}:
         command.refuse(Condition.BAD_ARGUMENT, "a link is a host and a port", about="host")
+        return
+    elif not udp and option > KEEPALIVE_MOST:
+        command.refuse(Condition.BAD_ARGUMENT, "keepalive", about="port")
         return
     elif udp and Capability.UDP not in unit.network.limits.capabilities:
         command.refuse(Condition.NOT_SUPPORTED, "no datagrams")
