@@ -132,7 +132,7 @@ class Datagram:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What the host said to join with.  The password never appears in a repr."""
+    """What the host said to join with: a character is one of its bytes (latin-1).  The password never appears in a repr."""
 
     name: str
     password: str = field(default="", repr=False)

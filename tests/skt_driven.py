@@ -37,6 +37,11 @@ CLOSED = (READ, b"\r\n+SKTREAD:ERROR:7\r\n")
 DELETE = (b"AT+SKTDEL=1\r\n", b"\r\n+SKTDEL:OK\r\n")
 ROW = b"con_id:1,client,tcp,address:192.0.2.1,port:80,socket:0\r\n"
 ONE_ROW = (b"AT+SKTSTATE\r\n", ROW + b"\r\n+SKTSTATE:OK\r\n")
+SENT = b"\r\n+SKTSEND:OK\r\n"
+LISTENING = b"\r\n+SKTSERVER:con_id=1\r\n"
+SERVER_ROW = b"con_id:1,server,tcp,address:192.168.1.7,port:5001,socket:0\r\n"
+RECEIVE_ON = (b"AT+SKTRECVCFG=1\r\n", b"\r\n+SKTRECVCFG:OK\r\n")
+PUSHING = [*BRING_UP[:-1], RECEIVE_ON, JOINED]
 
 
 class SktModule(Module):
@@ -113,3 +118,36 @@ async def opened(net, module, nursery, host="192.0.2.1"):
 
     nursery.start_soon(answer)
     return await net.open_stream(host, 80)
+
+
+def arrival(number, port=64089):
+    return (
+        b"\r\n+SKTSERVER: A client connected to server[1]\r\n"
+        b"con_id:%d, seed, tcp, address:192.168.1.9, port:%d, socket:1\r\n" % (number, port)
+    )
+
+
+def seed_row(number):
+    return b"+SKTSTATE:con_id:%d,seed,tcp,address:192.168.1.9,port:64089,socket:1\r\n" % number
+
+
+async def listening(net, module, nursery, room=4):
+    async def answer():
+        await module.play((b"AT+SKTSERVER=0,5001\r\n", b"\r\n+SKTSERVER:OK\r\n"))
+        await trio.sleep(1)
+        await module.say(LISTENING)
+
+    nursery.start_soon(answer)
+    return await net.listen(5001, room=room)
+
+
+def state(*rows):
+    return b"".join(rows) + b"\r\n+SKTSTATE:OK\r\n"
+
+
+def pushing():
+    """S1 with data that come by themselves."""
+    table = load("skt", "s1-uart")
+    value = {**table.value, "receive": type(table.value["receive"])(value="push", source="a test")}
+    fields = {name: getattr(table, name) for name in table.__struct_fields__}
+    return type(table)(**{**fields, "value": value})

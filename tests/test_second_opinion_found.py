@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from skt_driven import IDLE, NO_ROWS, OPEN, READ, network, opened, up
-from test_skt_driver_faults import listening
+from skt_driven import IDLE, NO_ROWS, OPEN, READ, listening, network, opened, up
 
 from bridge.model import Condition
 from bridge.network import NetworkError

@@ -6,9 +6,9 @@ import re
 
 import pytest
 import trio
-from skt_driven import IDLE, JOINED, NOT_JOINED, network, opened, up
+from skt_driven import BRING_UP, IDLE, JOINED, NOT_JOINED, network, opened, up
 
-from bridge.model import Condition, Endpoint
+from bridge.model import Condition, Endpoint, Login
 from bridge.network import NetworkError
 
 
@@ -78,3 +78,48 @@ async def test_a_socket_with_one_peer_refuses_another_target_and_lives(autojump_
         assert refused.value.condition is Condition.NOT_SUPPORTED
         await link.send(b"straight", Endpoint("192.0.2.1", 53))
         assert [text for text in module.heard if b"SKTSEND" in text] == [b"AT+SKTSEND=8,1:straight"]
+
+
+async def test_a_login_goes_out_in_the_bytes_that_the_host_typed(autojump_clock):
+    async with network("s1-uart") as (net, module, nursery):
+        await module.play(*BRING_UP[:-1], NOT_JOINED)
+        await trio.sleep(0.1)
+        nursery.start_soon(net.attach, Login("Café".encode().decode("latin-1"), "ü".encode().decode("latin-1")))
+        await module.play((b"AT+WLCONN=ssid,Caf\xc3\xa9,pw,\xc3\xbc\r\n", b"\r\n+WLCONN:OK\r\n"), JOINED)
+        await trio.sleep(0.1)
+        assert net.state.address == "192.168.1.7"
+
+
+@pytest.mark.parametrize("name", ["日本", "a\x7f", "a\xff", "a\udcff"], ids=ascii)
+async def test_a_login_that_the_console_would_change_is_refused(name, autojump_clock):
+    async with network("s1-uart") as (net, module, nursery):
+        await module.play(*BRING_UP[:-1], NOT_JOINED)
+        nursery.start_soon(module.serve, {b"AT+WLSTATE": NOT_JOINED[1]}, None)
+        with pytest.raises(NetworkError) as refused:
+            await net.attach(Login(name))
+        assert refused.value.condition is Condition.BAD_ARGUMENT
+
+
+@pytest.mark.parametrize("shown", [b"192.16", b"192.168.1.", b"[WLAN-A] RX mgnt", b"192.168.1.1"])
+async def test_an_address_that_one_broken_line_shows_costs_no_link(shown, autojump_clock):
+    async with network() as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        answers = [JOINED[1].replace(b"192.168.1.7", shown)]
+        nursery.start_soon(module.serve, IDLE | {b"AT+WLSTATE": lambda _: answers.pop() if answers else JOINED[1]})
+        await trio.sleep(15)
+        assert answers == []
+        assert link.condition is None
+        assert net.state.address == "192.168.1.7"
+
+
+@pytest.mark.parametrize("shown", [b"192.16", b"[WLAN-A] RX mgnt"])
+async def test_what_is_no_address_is_none(shown, autojump_clock):
+    async with network() as (net, module, nursery):
+        broken = JOINED[1].replace(b"192.168.1.7", shown)
+        await module.play(*BRING_UP[:-1], (JOINED[0], broken))
+        await trio.sleep(0.01)
+        assert net.state.address is None
+        nursery.start_soon(module.serve, IDLE)
+        await net.attach()
+        assert net.state.address == "192.168.1.7"

@@ -1,8 +1,7 @@
-"""What goes wrong on the wire of an SKT module: every loss is seen, nobody is told something untrue, the driver lives."""
+"""What goes wrong on the wire of an SKT module: silence, resets, noise.  Nobody is told something untrue, the driver lives."""
 
 from __future__ import annotations
 
-import random
 from contextlib import suppress
 
 import pytest
@@ -20,391 +19,22 @@ from skt_driven import (
     READ,
     RECEIVE_OFF,
     ROW,
+    SENT,
     TEST,
     ReopeningPort,
     SktModule,
     network,
     opened,
+    state,
     up,
 )
 
 from bridge.dialects.skt.downstream import SktNetwork
-from bridge.model import Condition, Delivered, Endpoint, Phase
+from bridge.model import Condition, Delivered, Phase
 from bridge.network import LinkLost, NetworkError
 from bridge.ports.memory import line
 from bridge.tables import load
 from bridge.trace import Trace
-
-SENT = b"\r\n+SKTSEND:OK\r\n"
-LISTENING = b"\r\n+SKTSERVER:con_id=1\r\n"
-SERVER_ROW = b"con_id:1,server,tcp,address:192.168.1.7,port:5001,socket:0\r\n"
-
-
-def arrival(number, port=64089):
-    return (
-        b"\r\n+SKTSERVER: A client connected to server[1]\r\n"
-        b"con_id:%d, seed, tcp, address:192.168.1.9, port:%d, socket:1\r\n" % (number, port)
-    )
-
-
-def seed_row(number):
-    return b"+SKTSTATE:con_id:%d,seed,tcp,address:192.168.1.9,port:64089,socket:1\r\n" % number
-
-
-async def listening(net, module, nursery, room=4):
-    async def answer():
-        await module.play((b"AT+SKTSERVER=0,5001\r\n", b"\r\n+SKTSERVER:OK\r\n"))
-        await trio.sleep(1)
-        await module.say(LISTENING)
-
-    nursery.start_soon(answer)
-    return await net.listen(5001, room=room)
-
-
-def state(*rows):
-    return b"".join(rows) + b"\r\n+SKTSTATE:OK\r\n"
-
-
-# --- payload ---
-
-
-@pytest.mark.parametrize("shown", [b"", b"ab", b"\r\n+SKTREAD:ERROR:7", b"\r\n+SKTDEL:OK\r\nx"])
-async def test_a_read_that_a_nul_cut_is_a_loss_and_none_of_it_is_delivered(shown, autojump_clock):
-    records = []
-    async with network(records=records) as (net, module, nursery):
-        await up(net, module)
-        link = await opened(net, module, nursery)
-        await module.play((READ, b"+SKTREAD:OK,40,1:" + shown + b"\r\n"))
-        nursery.start_soon(module.serve, IDLE)
-        assert await link.wait_readable() == 0
-        assert link.condition is Condition.DATA_LOST
-        assert link.take(100) == b""
-        await trio.sleep(1)
-        assert b"AT+SKTDEL=1" in module.heard
-        assert net.counters["payload-losses"] == 1
-        assert any(record.rule == "payload-lost" for record in records)
-        assert net.state.phase is Phase.UP
-
-
-async def test_text_between_the_prints_of_a_read_is_never_taken_for_payload(autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        link = await opened(net, module, nursery)
-        await module.play((READ, b"+SKTREAD:OK,5,1:\r\n[WLAN-A] something\r\nhello\r\n"))
-        nursery.start_soon(module.serve, IDLE)
-        assert await link.wait_readable() == 0
-        assert link.condition is Condition.DATA_LOST
-
-
-async def test_after_a_payload_that_did_not_end_where_it_should_reads_are_small(autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        await opened(net, module, nursery)
-        await module.play((READ, b"+SKTREAD:OK,5,1:he\r\nllo\r\n"))
-        nursery.start_soon(module.serve, {**IDLE, b"AT+SKTCLIENT": OPEN[1] + OPENED})
-        await trio.sleep(2)
-        module.heard.clear()
-        await net.open_stream("192.0.2.1", 80)
-        await trio.sleep(0.2)
-        assert b"AT+SKTREAD=1,64" in module.heard
-
-
-def pushing():
-    table = load("skt", "s1-uart")
-    value = {**table.value, "receive": type(table.value["receive"])(value="push", source="a test")}
-    fields = {name: getattr(table, name) for name in table.__struct_fields__}
-    return type(table)(**{**fields, "value": value})
-
-
-RECEIVE_ON = (b"AT+SKTRECVCFG=1\r\n", b"\r\n+SKTRECVCFG:OK\r\n")
-PUSHING = [*BRING_UP[:-1], RECEIVE_ON, JOINED]
-
-
-async def test_pushed_data_and_a_pushed_close(autojump_clock):
-    async with network(pushing()) as (net, module, nursery):
-        await up(net, module, PUSHING)
-        link = await opened(net, module, nursery)
-        await module.say(b"+SKTREAD:OK,5,1:he\r\no\r\n")
-        assert await link.receive_some() == b"he\r\no"
-        await module.say(b"+SKTREAD:ERROR:7,1\r\n")
-        await module.play(DELETE)
-        assert await link.receive_some() == b""
-        assert link.condition is Condition.PEER_CLOSED
-
-
-async def test_pushed_data_between_a_command_and_its_answer(autojump_clock):
-    async with network(pushing()) as (net, module, nursery):
-        await up(net, module, PUSHING)
-        link = await opened(net, module, nursery)
-        nursery.start_soon(link.send_all, b"hello")
-        await module.play((b"AT+SKTSEND=5,1:hello\r\n", b"+SKTREAD:OK,13,1:+SKTSEND:OK\r\n\r\n" + SENT))
-        assert await link.receive_some() == b"+SKTSEND:OK\r\n"
-        assert link.condition is None
-
-
-@pytest.mark.parametrize("length", [1024, 1500])
-async def test_a_burst_whose_data_are_not_printed_ends_its_link_and_no_other(length, autojump_clock):
-    async with network(pushing()) as (net, module, nursery):
-        await up(net, module, PUSHING)
-        link = await opened(net, module, nursery)
-        nursery.start_soon(module.play, (b"AT+SKTCLIENT=0,192.0.2.2,80\r\n", OPEN[1] + b"+SKTCLIENT:con_id=2\r\n"))
-        other = await net.open_stream("192.0.2.2", 80)
-        await module.say(b"+SKTREAD:OK,%d,1:\r\n+SKTREAD:OK,5,2:hello\r\n" % length)
-        assert await link.wait_readable() == 0
-        assert link.condition is Condition.DATA_LOST
-        assert await other.receive_some() == b"hello"
-        await module.play(DELETE)
-        assert other.condition is None
-
-
-async def test_a_header_without_data_and_then_silence(autojump_clock):
-    async with network(pushing()) as (net, module, nursery):
-        await up(net, module, PUSHING)
-        link = await opened(net, module, nursery)
-        await module.say(b"+SKTREAD:OK,1500,1:\r\n")
-        before = trio.current_time()
-        assert await link.wait_readable() == 0
-        assert trio.current_time() == pytest.approx(before + 0.1)
-        assert link.condition is Condition.DATA_LOST
-        await module.play(DELETE)
-
-
-async def test_what_stood_behind_a_cut_push_is_nobodys_and_whoever_was_in_it_is_told(autojump_clock):
-    async with network(pushing()) as (net, module, nursery):
-        await up(net, module, PUSHING)
-        link = await opened(net, module, nursery)
-        nursery.start_soon(module.play, (b"AT+SKTCLIENT=0,192.0.2.2,80\r\n", OPEN[1] + b"+SKTCLIENT:con_id=2\r\n"))
-        other = await net.open_stream("192.0.2.2", 80)
-        await module.say(b"+SKTREAD:OK,500,1:ab\r\n+SKTREAD:OK,5,2:hello\r\n")
-        two = b"con_id:2,client,tcp,address:192.0.2.2,port:80,socket:1\r\n"
-        nursery.start_soon(module.serve, {**IDLE, b"AT+SKTSTATE": state(ROW, two), b"AT+SKTDEL=2": DELETE[1]})
-        assert await link.wait_readable() == 0
-        assert await other.wait_readable() == 0
-        assert other.take(10) == b""
-        assert other.condition is Condition.DATA_LOST
-
-
-async def test_data_of_an_id_that_is_told_later_are_not_lost(autojump_clock):
-    async with network(pushing()) as (net, module, nursery):
-        await up(net, module, PUSHING)
-        nursery.start_soon(module.play, (OPEN[0], OPEN[1] + b"+SKTREAD:OK,3,1:abc\r\n" + OPENED))
-        link = await net.open_stream("192.0.2.1", 80)
-        assert await link.receive_some() == b"abc"
-
-
-async def test_an_id_that_was_never_learnt_is_never_addressed(autojump_clock):
-    async with network(pushing()) as (net, module, _):
-        await up(net, module, PUSHING)
-        await module.say(b"+SKTREAD:ERROR:8,3\r\n+SKTREAD:OK,3,4:abc\r\n")
-        await module.silent_for(5)
-
-
-async def test_a_link_that_nobody_reads_is_ended_and_the_others_go_on(autojump_clock):
-    async with network(pushing()) as (net, module, nursery):
-        await up(net, module, PUSHING)
-        link = await opened(net, module, nursery)
-        for _ in range(17):
-            await module.say(b"+SKTREAD:OK,1000,1:" + b"d" * 1000 + b"\r\n")
-        await module.play(DELETE)
-        assert link.condition is Condition.RECEIVE_OVERRUN
-        assert link.peak <= 16384
-
-
-async def test_a_loss_is_seen_whatever_the_clock_shows(autojump_clock):
-    """Idle times are sums of odd fractions of a second: none of them may be waited for without end."""
-    chance = random.Random(11)
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        nursery.start_soon(module.play, (b"AT+SKTCLIENT=1,192.0.2.9,53\r\n", OPEN[1] + OPENED))
-        link = await net.open_datagram(Endpoint("192.0.2.9", 53))
-        row = b"con_id:1,client,udp,address:192.0.2.9,port:53,socket:0\r\n"
-        answers = {**IDLE, b"AT+SKTREAD=1,": b"+SKTREAD:OK,9,1:ab\r\n", b"AT+SKTSTATE": state(row)}
-
-        async def slowly(data):
-            await trio.sleep(chance.random() / 10)
-            await module.port.send(data)
-
-        module.say = slowly
-        nursery.start_soon(module.serve, answers)
-        await trio.sleep(50)
-        assert link.condition is None
-        assert net.counters["datagrams-dropped"] > 50
-
-
-# --- opens ---
-
-
-@pytest.mark.deadline(200)
-async def test_a_second_line_that_comes_after_its_time_is_deleted(autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        rules = {b"AT+SKTCLIENT": OPEN[1], b"AT+SKTSTATE": NO_ROWS[1], **{k: v for k, v in IDLE.items() if k != b"AT+SKTSTATE"}}
-        nursery.start_soon(module.serve, rules)
-        begun = trio.current_time()
-        with pytest.raises(NetworkError) as refused:
-            await net.open_stream("192.0.2.1", 80)
-        assert refused.value.condition is Condition.CONNECT_TIMEOUT
-        assert 90 <= trio.current_time() - begun < 91
-        await trio.sleep(5)
-        await module.say(OPENED)
-        rules[b"AT+SKTSTATE"] = ONE_ROW[1]
-        await trio.sleep(1)
-        assert b"AT+SKTDEL=1" in module.heard
-        assert not any(text.startswith(b"AT+SKTREAD") for text in module.heard)
-
-
-@pytest.mark.deadline(200)
-async def test_a_late_line_is_not_taken_for_the_next_opens(autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        late_row = b"con_id:1,client,tcp,address:192.0.2.1,port:80,socket:0\r\n"
-        new_row = b"con_id:2,client,tcp,address:192.0.2.2,port:80,socket:1\r\n"
-        rules = {**IDLE, b"AT+SKTCLIENT": OPEN[1], b"AT+SKTSTATE": NO_ROWS[1], b"AT+SKTREAD=2": b"+SKTREAD:OK,0,2:\r\n"}
-        nursery.start_soon(module.serve, rules)
-        with pytest.raises(NetworkError):
-            await net.open_stream("192.0.2.1", 80)
-        got = []
-
-        async def second():
-            got.append(await net.open_stream("192.0.2.2", 80))
-
-        nursery.start_soon(second)
-        await trio.sleep(0.5)
-        rules[b"AT+SKTSTATE"] = state(late_row)
-        await module.say(OPENED)
-        await trio.sleep(0.5)
-        assert not got
-        assert b"AT+SKTDEL=1" in module.heard
-        rules[b"AT+SKTSTATE"] = state(new_row)
-        await module.say(b"+SKTCLIENT:con_id=2\r\n")
-        await trio.sleep(0.5)
-        assert [link.id for link in got] == [2]
-
-
-@pytest.mark.deadline(200)
-async def test_an_open_whose_second_line_was_lost_is_found_by_its_row(autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        nursery.start_soon(module.serve, {**IDLE, b"AT+SKTCLIENT": OPEN[1]})
-        link = await net.open_stream("192.0.2.1", 80)
-        assert link.id == 1
-        await module.say(OPENED)  # and its line after all
-        await trio.sleep(1)
-        assert link.condition is None
-
-
-# --- servers ---
-
-
-async def test_peers_come_with_and_without_being_told(autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        listener = await listening(net, module, nursery)
-        rules = {**IDLE, b"AT+SKTSTATE": state(SERVER_ROW, seed_row(2)), b"AT+SKTREAD=": b"+SKTREAD:OK,0,2:\r\n"}
-        nursery.start_soon(module.serve, rules)
-        link = await listener.accept()
-        assert link.id == 2
-        assert str(link.peer) == "192.168.1.9:64089"
-        rules[b"AT+SKTREAD=3"] = b"+SKTREAD:OK,0,3:\r\n"
-        await module.say(arrival(3, 64090))
-        assert (await listener.accept()).peer.port == 64090
-
-
-async def test_an_arrival_between_the_prints_of_sktstate(autojump_clock):
-    first, second = arrival(2).split(b"\r\ncon_id")
-    text = SERVER_ROW + first + b"\r\n" + seed_row(3) + b"con_id" + second + b"\r\n+SKTSTATE:OK\r\n"
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        listener = await listening(net, module, nursery)
-        await module.play((b"AT+SKTSTATE\r\n", text))
-        ids = {(await listener.accept()).id, (await listener.accept()).id}
-        assert ids == {2, 3}
-
-
-async def test_a_surplus_peer_is_deleted_before_the_pool_runs_dry(autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        listener = await listening(net, module, nursery, room=8)
-        rules = {
-            b"AT+SKTREAD=": lambda text: b"+SKTREAD:OK,0,%c:\r\n" % text[11],
-            b"AT+SKTDEL=": DELETE[1],
-            b"AT+WLSTATE": JOINED[1],
-        }
-        nursery.start_soon(module.serve, rules)
-        for number in range(2, 10):
-            await module.say(arrival(number, 60000 + number))
-            await trio.sleep(0.2)
-        assert module.heard.count(b"AT+SKTDEL=9") == 1
-        assert [text for text in module.heard if text.startswith(b"AT+SKTDEL")] == [b"AT+SKTDEL=9"]
-        with pytest.raises(NetworkError) as refused:
-            await net.open_stream("192.0.2.1", 80)
-        assert refused.value.condition is Condition.NO_FREE_LINK
-        assert (await listener.accept()).id == 2
-
-
-async def test_a_server_has_no_more_peers_than_its_room(autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        await listening(net, module, nursery, room=1)
-        await module.say(arrival(2) + arrival(3, 1))
-        await module.play((b"AT+SKTDEL=3\r\n", DELETE[1]))
-
-
-@pytest.mark.parametrize("code", [10, 11, *range(22, 29)])
-async def test_the_death_of_a_server_ends_its_peers_and_it_listens_again(code, autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        listener = await listening(net, module, nursery)
-        await module.say(arrival(2))
-        link = await listener.accept()
-        await module.say(b"\r\n+SKTSERVER:ERROR:%d\r\n" % code)
-        await module.play(TEST, NO_ROWS, NO_ROWS, (b"AT+SKTSERVER=0,5001\r\n", b"\r\n+SKTSERVER:OK\r\n" + LISTENING))
-        assert await link.wait_readable() == 0
-        assert link.condition is Condition.LINK_RESET
-        await module.say(arrival(2, 7))
-        assert (await listener.accept()).peer.port == 7
-
-
-@pytest.mark.parametrize(
-    ("code", "condition"), [(2, "bad-argument"), (3, "no-free-link"), (13, "wrong-state"), (14, "not-supported")]
-)
-async def test_a_server_that_is_refused(code, condition, autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        nursery.start_soon(module.play, (b"AT+SKTSERVER=0,5001\r\n", b"\r\n+SKTSERVER:ERROR:%d\r\n" % code))
-        with pytest.raises(NetworkError) as refused:
-            await net.listen(5001, room=1)
-        assert refused.value.condition == condition
-
-
-@pytest.mark.parametrize(("code", "condition"), [(5, "module-error"), (7, "port-in-use"), (8, "port-in-use"), (9, "port-in-use")])
-async def test_a_server_that_fails_after_its_ok(code, condition, autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        ok = (b"AT+SKTSERVER=0,5001\r\n", b"\r\n+SKTSERVER:OK\r\n\r\n+SKTSERVER:ERROR:%d\r\n" % code)
-        nursery.start_soon(module.play, ok)
-        with pytest.raises(NetworkError) as refused:
-            await net.listen(5001, room=1)
-        assert refused.value.condition == condition
-
-
-async def test_a_closed_server_stays_for_its_last_peer_and_can_be_had_again(autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        listener = await listening(net, module, nursery)
-        await module.say(arrival(2))
-        link = await listener.accept()
-        await listener.aclose()
-        await module.say(arrival(3, 5))
-        await module.play((b"AT+SKTDEL=3\r\n", DELETE[1]))
-        again = await net.listen(5001, room=2)
-        assert link.condition is None
-        await again.aclose()
-        nursery.start_soon(link.aclose)
-        await module.play((b"AT+SKTDEL=2\r\n", DELETE[1]), DELETE)
-
-
-# --- silence, resets, noise ---
 
 
 async def test_a_send_that_is_not_answered_is_never_repeated(autojump_clock):
@@ -506,73 +136,6 @@ async def test_noise_in_every_gap(autojump_clock):
         await module.play((READ, NOISE + b"\r\n+SKTREAD:ERROR:7\r\n" + NOISE), (DELETE[0], NOISE + DELETE[1]))
         assert await link.receive_some() == b""
         assert link.condition is Condition.PEER_CLOSED
-
-
-HOSTILE = [
-    b"\r\n+SKTREAD:ERROR:7,1\r\n",
-    b"+SKTREAD:OK,3,1:abc\r\n",
-    b"\r\nATCMD READY\r\n",
-    b"\r\n+SKTSERVER:ERROR:11\r\n",
-    b"\r\n\r\n\r\n",
-    b"con_id:1,client,tcp,address:192.0.2.1,port:80,socket:-1\r\n",
-    bytes(range(1, 256)),
-    b">>>",
-]
-
-
-@pytest.mark.parametrize("payload", HOSTILE, ids=repr)
-@pytest.mark.parametrize("cut", ["byte by byte", "random", "whole"])
-async def test_payload_that_imitates_the_module_is_delivered_whole(payload, cut, autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        link = await opened(net, module, nursery)
-        await module.expect(READ)
-        text = b"+SKTREAD:OK,%d,1:" % len(payload) + payload + b"\r\n"
-        chance = random.Random(len(payload))
-        while text:
-            size = {"byte by byte": 1, "whole": len(text)}.get(cut) or chance.randint(1, 7)
-            await module.say(text[:size])
-            text = text[size:]
-            await trio.sleep(0.001)
-        await module.play(EMPTY)
-        assert await link.receive_some() == payload
-        assert link.condition is None
-        assert net.state.generation == 0
-
-
-@pytest.mark.parametrize("payload", [b"", b"x", b"a\r\nb", b"+SKTCLIENT:con_id=9", b"+SKTREAD:OK,0,1:"], ids=repr)
-@pytest.mark.parametrize("size", [1, 3, 1000])
-async def test_a_urc_between_the_last_prints_of_a_read(payload, size, autojump_clock):
-    """An open that is over is told by another task of the module: before the CR LF that ends a payload, if it likes."""
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        link = await opened(net, module, nursery)
-        other = []
-
-        async def open_another():
-            other.append(await net.open_stream("192.0.2.1", 81))
-
-        nursery.start_soon(open_another)
-        await module.play((b"AT+SKTCLIENT=0,192.0.2.1,81\r\n", OPEN[1]))
-        await module.expect(READ)
-        text = b"+SKTREAD:OK,%d,1:" % len(payload) + payload + b"+SKTCLIENT:con_id=2\r\n" + b"\r\n"
-        for start in range(0, len(text), size):
-            await module.say(text[start : start + size])
-            await trio.sleep(0.001)
-        await trio.sleep(0.01)
-        assert (link.condition, other[0].condition) == (None, None)
-        assert link.take(100) == payload
-
-
-async def test_a_urc_that_fills_up_a_cut_payload_is_no_part_of_it(autojump_clock):
-    async with network() as (net, module, nursery):
-        await up(net, module)
-        link = await opened(net, module, nursery)
-        await module.expect(READ)
-        await module.say(b"+SKTREAD:OK,5,1:abc\r\n+SKTSERVER:con_id=2\r\n\r\n")  # after a NUL nothing is printed
-        await trio.sleep(1)
-        assert link.condition is not None
-        assert link.take(100) == b""
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 11])
@@ -716,3 +279,19 @@ async def test_nothing_is_said_to_zero(autojump_clock):
         await trio.sleep(1)
         assert b"AT+SKTDEL=0" not in module.spare
         assert net.state.phase is not Phase.UP
+
+
+@pytest.mark.parametrize("said", [b"", b"\r\n+SKTDEL:ERROR:1\r\n"])
+async def test_an_id_that_cannot_be_deleted_does_not_keep_the_wire_from_the_others_for_ever(said, autojump_clock):
+    async with network() as (net, module, nursery):
+        await up(net, module)
+        link = await opened(net, module, nursery)
+        nursery.start_soon(module.play, (b"AT+SKTCLIENT=0,192.0.2.2,80\r\n", OPEN[1] + b"+SKTCLIENT:con_id=2\r\n"))
+        other = await net.open_stream("192.0.2.2", 80)
+        two = b"con_id:2,client,tcp,address:192.0.2.2,port:80,socket:1\r\n"
+        rules = {b"AT+SKTDEL": said, b"AT+SKTSTATE": state(ROW, two), b"AT+SKTREAD=2": b"+SKTREAD:OK,0,2:\r\n"}
+        nursery.start_soon(module.serve, {**IDLE, b"AT+SKTDEL=1": said, **rules})
+        nursery.start_soon(link.aclose)
+        await trio.sleep(0.1)
+        with trio.fail_after(20), pytest.raises(LinkLost):
+            await other.send_all(b"hello")

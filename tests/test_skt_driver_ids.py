@@ -13,14 +13,20 @@ from skt_driven import (
     NO_ROWS,
     OPEN,
     OPENED,
+    PUSHING,
     RECEIVE_OFF,
     ROW,
+    SERVER_ROW,
     TEST,
+    arrival,
+    listening,
     network,
     opened,
+    pushing,
+    seed_row,
+    state,
     up,
 )
-from test_skt_driver_faults import PUSHING, SERVER_ROW, arrival, listening, pushing, seed_row, state
 from test_skt_driver_profiles import OK, S1B_UP, S2_UP
 
 from bridge.model import Condition, Endpoint
@@ -246,3 +252,18 @@ async def test_an_open_without_its_first_line_waits_no_longer_than_a_look_up_tak
         await module.expect(b"AT+SKTCLIENT=0,%s,80\r\n" % host.encode())
         await module.expect(b"AT+TEST\r\n")  # it is never asked for again
         assert ended == [(condition, pytest.approx(seconds, abs=0.1))]
+
+
+@pytest.mark.deadline(500)
+async def test_a_late_open_is_not_taken_for_the_next_one_by_its_row(autojump_clock):
+    """Two names: the row of the one that was given up could be of either, and nobody may have the wrong peer."""
+    async with network() as (net, module, nursery):
+        await up(net, module)
+        rules = {**IDLE, b"AT+SKTCLIENT": OPEN[1], b"AT+SKTSTATE": NO_ROWS[1]}
+        nursery.start_soon(module.serve, rules)
+        with pytest.raises(NetworkError):
+            await net.open_stream("one.example", 80)
+        rules[b"AT+SKTSTATE"] = b"con_id:1,client,tcp,address:192.0.2.1,port:80,socket:0\r\n" + NO_ROWS[1]
+        with pytest.raises(NetworkError):
+            await net.open_stream("two.example", 80)
+        await trio.sleep(2)

@@ -2,7 +2,7 @@
 
 import pytest
 import trio
-from skt_driven import IDLE, READ, STATION, network, opened, up
+from skt_driven import BRING_UP, IDLE, JOINED, READ, STATION, network, opened, up
 
 from bridge.trace import Lane
 
@@ -120,3 +120,14 @@ async def test_a_send_is_one_step_of_its_command(autojump_clock):
         nursery.start_soon(module.serve, {**IDLE, b"AT+SKTSEND=": b"\r\n+SKTSEND:OK\r\n"})
         await link.send_all(b"abc")
         assert [step for step in steps if step != "read"] == ["send"]
+
+
+@pytest.mark.parametrize("cut", range(len(b"   PASSWORD => 12345678")))
+async def test_a_log_line_in_the_stations_answer_bares_no_password(cut, autojump_clock):
+    records = []
+    at = STATION.index(b"   PASSWORD") + cut
+    broken = STATION[:at] + b"\r\n[WLAN-A] RX\r\n" + STATION[at:]
+    async with network(records=records) as (net, module, _):
+        await up(net, module, [*BRING_UP[:-1], (JOINED[0], broken + b"\r\n+WLSTATE:OK\r\n")])
+    shown = b"".join(record.data or b"" for record in records)
+    assert not any(b"12345678"[start : start + 3] in shown for start in range(6))

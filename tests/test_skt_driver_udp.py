@@ -7,8 +7,8 @@ import trio
 from skt_driven import IDLE, NO_ROWS, network, up
 from test_skt_driver_profiles import udp
 
-from bridge.model import Condition, Endpoint, Peers
-from bridge.network import NetworkError
+from bridge.model import Condition, Delivered, Endpoint, Peers
+from bridge.network import LinkLost, NetworkError
 from bridge.tables import load
 
 BOUND = (b"AT+SKTSERVER=1,4000\r\n", b"\r\n+SKTSERVER:OK\r\n\r\n+SKTSERVER:con_id=1\r\n")
@@ -93,3 +93,14 @@ async def test_one_answer_that_does_not_come_costs_a_datagram_and_not_its_socket
         await trio.sleep(4)
         assert link.condition is None
         assert link.take().data == b"hi"
+
+
+async def test_a_datagram_whose_answer_does_not_come_is_told_as_a_lost_link(autojump_clock):
+    async with network("s1-uart") as (net, module, nursery):
+        await up(net, module)
+        link = await udp(net, module, nursery)
+        nursery.start_soon(module.serve, IDLE | {b"AT+SKTSEND=": b""})
+        with pytest.raises(LinkLost) as lost:
+            await link.send(b"hello")
+        assert lost.value.delivered is Delivered.UNKNOWN
+        assert lost.value.condition is Condition.MODULE_MUTE

@@ -17,11 +17,12 @@ from bridge.driving.trouble import ModuleError
 from bridge.model import Condition, Login
 from bridge.network import NetworkError
 from bridge.tables import Profile
+from bridge.wire.addresses import dotted
 
 log = structlog.get_logger("bridge.skt")
 
-_NONE = {"", "0.0.0.0"}
-_LOGIN = re.compile(r"[^\x00-\x1f,\x7f]*")  # a comma ends a value, and nothing escapes it
+_NONE = "0.0.0.0"
+_LOGIN = re.compile(r"[\x20-+\--~\x80-\xfe]*")  # a comma ends a value, and nothing escapes it
 _RSSI = re.compile(rb"rssi ?= ?(-?\d+)")
 _LOOK_AGAIN = 1.0  # seconds between two questions while an address is awaited
 
@@ -41,13 +42,14 @@ class Bearer:
     def forget(self) -> None:
         """The module was lost."""
         self.address, self.look_at = None, 0.0
+        self._rejoin_at = trio.current_time() + self._profile.seconds("rejoin")
 
     async def look(self) -> None:
         """Ask for the address, and join again where it was lost.  Raises ModuleLost."""
         now = trio.current_time()
         try:
             lines = await self._wire.ask("joined")
-            if _value(lines, b"IP") in _NONE and self.address is not None:
+            if self.address is not None and _value(lines, b"IP") != self.address:
                 lines = await self._wire.ask("joined")  # a line may have been broken: no link is given up for one
         except ModuleError as error:
             log.debug("module: its bearer is not known", code=error.code)
@@ -55,14 +57,15 @@ class Bearer:
             self._found(_value(lines, b"IP"))
         self.look_at = now + self._profile.seconds("look_bearer" if self.address else "look_bearer_down")
         if self.address is None and self._login is not None and now >= self._rejoin_at:
-            self._rejoin_at = now + self._profile.seconds("rejoin")
+            self._rejoin_at = float("inf")  # what joins looks, too
             try:
                 await self._join(self._login)
             except NetworkError as error:
                 log.warning("module: does not join again", why=str(error))
+            self._rejoin_at = trio.current_time() + self._profile.seconds("rejoin")
 
     def _found(self, address: str) -> None:
-        found = None if address in _NONE else address
+        found = address if dotted(address) and address != _NONE else None
         if found is None and self.address is not None:
             self._rejoin_at = trio.current_time() + self._profile.seconds("rejoin")
         self.address = found
@@ -72,7 +75,7 @@ class Bearer:
         """Return when there is an address.  A module that has one is taken as it is.  Raises NetworkError, ModuleLost."""
         if self.address is not None:
             return
-        size = len(login.name.encode()) + len(login.password.encode())
+        size = len(login.name) + len(login.password)
         fits = all(map(_LOGIN.fullmatch, (login.name, login.password))) and size <= self._profile.number("login_most")
         if not login.name or not fits:
             raise NetworkError(Condition.BAD_ARGUMENT, "a name or password that this module cannot carry")

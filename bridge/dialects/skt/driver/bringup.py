@@ -30,6 +30,7 @@ async def find(wire: Wire, profile: Profile, raw: RawSends, *, detect: bool) -> 
     end = trio.current_time() + profile.seconds("find")
     while True:
         await wire.clean_line()
+        wire.reader.resume()  # a payload may have broken off
         wire.finals.probing = detect
         try:
             await wire.command("probe")

@@ -74,10 +74,10 @@ class SktDatagramLink(Asked, DrivenDatagrams):
         self.want()
         try:
             while not post.taken:
-                if post.refused is not None:
-                    raise NetworkError(post.refused)
                 if self.condition is not None:
                     raise LinkLost(self.condition, Delivered.UNKNOWN if post.touched else Delivered.NONE)
+                if post.refused is not None:
+                    raise NetworkError(post.refused)
                 await self._changed.wait()
         finally:
             if not post.touched and self.current is post:

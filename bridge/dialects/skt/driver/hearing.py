@@ -82,7 +82,8 @@ class Hearing:
         self.reader.feed(data)
         while (event := self.reader.next()) is not None:
             self._take(event)
-        self._counters["overlong-lines"] = self.reader.overlong
+        self._counters["overlong-lines"] += self.reader.overlong
+        self.reader.overlong = 0
         self.wake.set()
 
     def _take(self, event: Event) -> None:
@@ -168,7 +169,13 @@ class Hearing:
         if b",pw," in line or (self._template == "join" and self.finals.code(self._pending, line) is None):
             return b"***"  # our own join, echoed: log lines may break it anywhere
         key, arrow, _ = line.partition(b"=>")
-        return b"***" if arrow and key.strip() not in _SHOWN_KEYS else line
+        if arrow:
+            return line if key.strip() in _SHOWN_KEYS else b"***"
+        return b"***" if self._template == "joined" and not self._told(line) else line
+
+    def _told(self, line: bytes) -> bool:
+        """Whether it says something by itself, and is no piece of a line that a log line has broken."""
+        return self.finals.code(self._pending, line) is not None or any(urc.match(line) is not None for _, urc in self._urcs)
 
     def look(self) -> None:
         """Give up a payload whose bytes do not come any more.

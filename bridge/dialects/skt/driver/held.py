@@ -25,7 +25,7 @@ class Held(Handle):
         self.adopted = False  # found by SKTSTATE before the line that gives its id was read
         self.doubted = False  # the module refused its id: SKTSTATE tells what has become of it
         self.deleting = False  # SKTDEL of it is out
-        self.tries = 0  # refusals of its deletion
+        self.tries = 0  # deletions in vain
 
     @property
     def live(self) -> bool:

@@ -23,6 +23,9 @@ from bridge.trace import Trace
 
 log = structlog.get_logger("bridge.skt")
 
+LISTEN_TRIES = 3  # requests in a row that are not answered before a server is given up
+_UNANSWERED = {Condition.MODULE_MUTE, Condition.CONNECT_TIMEOUT}
+
 
 class Server(Held):
     """A listening id of the module, in one of the module's lives."""
@@ -43,6 +46,8 @@ class Server(Held):
 
 class SktListener(DrivenListener[SktLink, Server]):
     """See DrivenListener."""
+
+    tries = 0  # to listen again, without an answer
 
     def _give_up_server(self) -> None:
         server, self.server = self.server, None
@@ -125,10 +130,15 @@ class Listeners(DrivenListeners[SktListener]):
                 self._opener.again(opening)
         while self._again and self._again[0][1].answered.is_set():
             listener, opening = self._again.popleft()
-            if opening.failure is not None:
-                log.warning("module: does not listen again", port=listener.local.port, why=str(opening.failure))
-                self._trace.note("listen-refused", f"port {listener.local.port}: {opening.failure}")
-                listener.end(opening.failure.condition)
+            if opening.failure is None:
+                listener.tries = 0
+                continue
+            listener.tries += 1
+            if opening.failure.condition in _UNANSWERED and listener.tries < LISTEN_TRIES:
+                continue
+            log.warning("module: does not listen again", port=listener.local.port, why=str(opening.failure))
+            self._trace.note("listen-refused", f"port {listener.local.port}: {opening.failure}")
+            listener.end(opening.failure.condition)
 
     # --- peers ---
 

@@ -101,6 +101,7 @@ class Driver:
             name = await find(self.wire, self.profile, self.traffic.raw, detect=self._detect and not self._ever_up)
             if name != self.profile.profile:
                 raise OtherGenerationError(name)
+            self.registry.clear()  # ids that were told of since it was lost: SKTSTATE lists those that are there
             await set_up(self.wire, self.profile, self._upkeep)
             self.wire.up = True
             self._ever_up = self.in_service = True
@@ -178,7 +179,7 @@ class Driver:
     def fail(self, phase: Phase, condition: Condition) -> None:
         """State first, then the links and whoever waits for one, then everything else that was asked."""
         reset = condition is Condition.MODULE_RESET and self.in_service
-        self.in_service = False
+        self.in_service = self.wire.up = False
         self._box.change(phase, cause=condition, new_generation=reset)
         for held in self.registry:
             held.end(condition)
@@ -194,6 +195,7 @@ class Driver:
         try:
             await self.traffic.break_off()
             for held in sorted(self.registry, key=lambda held: isinstance(held, Server)):
-                await self._upkeep.delete_id(held.id)
+                if not held.deleting:  # else nobody knows whether it is there
+                    await self._upkeep.delete_id(held.id)
         except (ModuleError, ModuleLost, PortLost) as error:
             log.debug("module: not left in order", error=repr(error))

@@ -246,7 +246,7 @@ class Opener:
         if self.current is None:
             return False
         for row in rows:
-            if row.alive and self._registry.get(row.id) is None and self.current.matches(row):
+            if row.alive and self._registry.get(row.id) is None and self.current.matches(row) and not self._late_like(row):
                 self._trace.note("adopted", f"id {row.id} by SKTSTATE")
                 self.current.held.adopted = True
                 self._learn(self.current, row.id)
@@ -259,8 +259,7 @@ class Opener:
         if self._registry.get(number) is not None:
             return
         current = self.current
-        # One that was given up and asked for the same is as good: it may never be answered, and must not cost this one its id.
-        late = [one for one in self._late if rows and one.matches(rows[0]) and not (current and one.same(current))]
+        late = self._late_like(rows[0]) if rows else []
         if current is not None and rows and current.matches(rows[0]) and not late:
             self._learn(current, number)
             return
@@ -284,6 +283,14 @@ class Opener:
             self._late.append(opening)
             while len(self._late) > self._profile.number("jobs"):
                 self._late.popleft()
+
+    def _late_like(self, row: Row) -> list[Opening]:
+        """Late requests that a row may be of.
+
+        Not those for the very same as the current one: they may never be answered, and must not cost it its id.
+        """
+        current, now = self.current, trio.current_time()
+        return [one for one in self._late if one.due > now and one.matches(row) and not (current and one.same(current))]
 
     def _forget_late(self, command: str) -> bool:
         """Whether a late request of this kind may still be answered."""

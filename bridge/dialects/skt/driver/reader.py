@@ -102,7 +102,7 @@ class Reader:
         self._echo = b""
         self.prompting = False  # a prompt would be an answer now
         self.owing = False  # the CR LF behind the last payload has not come: its handler has not returned
-        self.overlong = 0
+        self.overlong = 0  # lines given up, for whoever counts them
 
     @property
     def in_payload(self) -> bool:

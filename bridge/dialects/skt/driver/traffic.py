@@ -11,6 +11,7 @@ import trio
 
 from bridge.dialects.skt.driver.asking import Asked
 from bridge.dialects.skt.driver.datagrams import SktDatagramLink
+from bridge.dialects.skt.driver.early import Early
 from bridge.dialects.skt.driver.finals import GARBLED, SILENT
 from bridge.dialects.skt.driver.held import Registry
 from bridge.dialects.skt.driver.links import SktLink
@@ -46,14 +47,12 @@ class Traffic:
         self._turn: deque[Asked] = deque()
         self._chunk = profile.number("chunk")
         self._sizes = [int(size) for size in profile.words("read_sizes").split()]
-        self._stash: dict[int, list[Data]] = {}  # what came for ids that the module has not told of yet
-        self._spoiled: set[int] = set()  # ids of which more came than is kept
+        self._early = Early(profile, trace)
 
     def start_over(self) -> None:
         """The module was lost: nothing that came before counts."""
         self._turn.clear()
-        self._stash.clear()
-        self._spoiled.clear()
+        self._early.clear()
 
     # --- whose turn ---
 
@@ -256,26 +255,23 @@ class Traffic:
         held = self._registry.get(data.id)
         if isinstance(held, Asked):
             self._deliver(held, data, self._profile.number("push_most"))
-            return
-        stash = self._stash.setdefault(data.id, [])
-        stash.append(data)
-        if sum(len(one.data) for some in self._stash.values() for one in some) > self._profile.number("stash"):
-            self._spoiled.add(data.id)
-            self._stash.pop(data.id)
-            self._trace.note("stash-full", f"id {data.id}, which the module has not told of")
+        else:
+            self._early.keep(data)
 
     def claim(self, asked: Asked) -> None:
-        """The module told of this id: what came for it before that is its."""
-        for data in self._stash.pop(asked.id, ()):
-            self._deliver(asked, data, self._profile.number("push_most"))
-        if asked.id in self._spoiled:
-            self._spoiled.discard(asked.id)
+        """The module told of this id, or we chose it: what came just before it was told is its."""
+        early, whole = self._early.claim(asked.id)
+        if self._registry.by_host and asked.server is None:
+            return
+        if not whole:
             asked.end(Condition.RECEIVE_OVERRUN)
+        for data in early:
+            self._deliver(asked, data, self._profile.number("push_most"))
 
     def lost(self, loss: Loss) -> None:
         """A payload did not come whole: never delivered as if it had; called while it is read."""
         held = self._registry.get(loss.id)
-        if loss.cut and len(self._sizes):
+        if loss.cut:
             smallest = self._profile.number("read_careful")
             self._sizes = [size for size in self._sizes if size <= smallest] or [smallest]
         if isinstance(held, SktDatagramLink):
@@ -284,10 +280,8 @@ class Traffic:
         elif isinstance(held, SktLink):
             self._counters["links-lost-by-loss"] += 1
             held.end(Condition.DATA_LOST)
-        else:
-            self._stash.pop(loss.id, None)
-            if loss.id:
-                self._spoiled.add(loss.id)
+        elif loss.id:
+            self._early.spoil(loss.id)
 
     def ended(self, number: int, code: int) -> bool:
         """The module says that an id has closed; False: it is of an id that is not ours (yet)."""

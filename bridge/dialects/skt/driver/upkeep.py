@@ -11,7 +11,7 @@ from collections import Counter
 import trio
 
 from bridge.dialects.skt.driver.asking import Asked
-from bridge.dialects.skt.driver.finals import GARBLED, SILENT
+from bridge.dialects.skt.driver.finals import GARBLED
 from bridge.dialects.skt.driver.held import Held, Nobodys, Registry
 from bridge.dialects.skt.driver.listener import Listeners, Server
 from bridge.dialects.skt.driver.opening import Opener
@@ -23,7 +23,7 @@ from bridge.model import Condition, Endpoint
 from bridge.tables import Profile
 from bridge.trace import Trace
 
-DELETE_TRIES = 5  # refusals of one SKTDEL before the state of the module counts as unknown
+DELETE_TRIES = 5  # SKTDELs of one id in vain before the state of the module counts as unknown
 ASK_TRIES = 3  # questions whose answer a payload broke that did not come whole
 
 
@@ -63,12 +63,11 @@ class Upkeep:
         try:
             await self.delete_id(held.id)
         except ModuleError as error:
-            if error.code in {SILENT, GARBLED}:
-                return  # in doubt now: it is addressed again only where SKTSTATE lists it
             held.tries += 1
             self._trace.note("delete-refused", f"id {held.id}: {error.code}")
             if held.tries >= DELETE_TRIES:
                 raise ModuleLost(Condition.MODULE_ERROR, f"id {held.id} cannot be deleted") from None
+            # It is addressed again only where SKTSTATE lists it.
             self._wire.doubt = self._wire.doubt or f"id {held.id} was not deleted"
 
     async def delete_id(self, number: int) -> None:
@@ -82,9 +81,10 @@ class Upkeep:
         held.deleting = True
         try:
             await self._wire.command("delete", id=number)
-            self._registry.free(held)
-        finally:
+        except ModuleError:
             held.deleting = False
+            raise
+        self._registry.free(held)
 
     # --- looking ---
 

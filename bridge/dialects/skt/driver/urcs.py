@@ -153,4 +153,5 @@ class Urcs:
             self._traffic.pushed(data)
 
     def _loss(self, loss: Loss) -> None:
-        self._traffic.lost(loss)
+        if self._wire.up:
+            self._traffic.lost(loss)

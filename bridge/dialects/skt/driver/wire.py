@@ -64,10 +64,9 @@ class Wire(Hearing):
             if error.code != SILENT:
                 raise
             self._counters["asked-twice"] += 1
-            doubt, self.doubt = self.doubt, ""
-            answer = await self.command(template, **arguments)
-            self.doubt = "" if doubt == f"no answer to {template}" else doubt
-            return answer
+            if self.doubt == _no_answer(template):
+                self.doubt = ""
+            return await self.command(template, **arguments)
 
     async def read_data(self, number: int, size: int) -> Data:
         """What waits for an id, at most ``size`` bytes.  Raises ModuleError; GARBLED: the payload is lost."""
@@ -97,8 +96,8 @@ class Wire(Hearing):
         row = self._profile.template[template]
         await self.guard()
         self.check()
-        text = row.send.format(**arguments).encode()
-        shown = row.send.format(**{k: "***" if k in row.secret else v for k, v in arguments.items()}).encode()
+        text = row.send.format(**arguments).encode("latin-1")  # as hosts' lines are read
+        shown = row.send.format(**{k: "***" if k in row.secret else v for k, v in arguments.items()}).encode("latin-1")
         found = _COMMAND.match(row.send)
         assert found is not None, template
         self._pending, self._template = found[1], template
@@ -120,8 +119,8 @@ class Wire(Hearing):
         self.reader.expect_echo(b"")
         self.check()
         if self._final is None:
-            self.doubt = self.doubt or f"no answer to {self._template}"
-            self._trace.note("silent", f"no answer to {self._template} within {limit:g} s")
+            self.doubt = self.doubt or _no_answer(self._template)
+            self._trace.note("silent", f"{_no_answer(self._template)} within {limit:g} s")
             raise ModuleError(SILENT, during)
         if self._final:
             raise ModuleError(self._final, during)
@@ -187,3 +186,7 @@ class Wire(Hearing):
             await self._port.send(data)
         if limit.cancelled_caught:
             raise ModuleLost(Condition.MODULE_BLOCKED, "the module takes no bytes")
+
+
+def _no_answer(template: str) -> str:
+    return f"no answer to {template}"
