@@ -5,6 +5,15 @@ import signal
 import pytest
 from programs import STARTS, ask, started, wait
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _interrupts():
+    """A shell without job control starts background jobs that ignore SIGINT, and what they start ignores it, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 # A bridge that does not heed its cancellation.  Its Networks are known, and how long they may take.
 STUCK = """\
 import trio
