@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -173,3 +173,12 @@ class HostSettings:
     reset_level: bool = True  # the state of that wire that means reset; False: reset while it is not asserted
     connect: float | None = None  # seconds a host waits for a connection; None: as the table says
     payload: float | None = None  # seconds without a byte after which an announced payload is given up; None: never
+
+    def typed(self) -> HostSettings:
+        """With its name and password as a host types them: a character is one of their bytes in UTF-8, as in `Login`."""
+        password = None if self.password is None else _bytewise(self.password)
+        return replace(self, ssid=_bytewise(self.ssid), password=password)
+
+
+def _bytewise(text: str) -> str:
+    return text.encode().decode("latin-1")

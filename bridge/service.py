@@ -221,7 +221,7 @@ async def open_upstream(
     table = table or tables.load(spec.dialect, spec.profile or "")
     port = await open_port(spec, baud=speed(spec, table))
     stack.push_async_callback(close, port)
-    upstream: Upstream = dialects.upstream(spec.dialect)(port, network, table, trace, spec.host)
+    upstream: Upstream = dialects.upstream(spec.dialect)(port, network, table, trace, spec.host.typed())
     return upstream, port
 
 

@@ -176,3 +176,11 @@ async def test_a_host_that_lost_its_network_and_joins_again_is_told_once(autojum
         del host.network.error["attach"]
         host.network.box.change(Phase.UP, address="10.0.0.2")
         assert await host.read(100) == UP + OK
+
+
+async def test_a_name_and_a_password_beyond_ascii_are_bytes_of_utf_8(autojump_clock):
+    async with plugged(ssid="Caf\u00e9", password="p\u00e4ss") as host:
+        await host.ask("ATE0")
+        assert await host.ask(b'AT+CWJAP="Caf\xe9","p\xe4ss"\r\n') == b"+CWJAP:3\r\n" + ERROR  # other bytes
+        assert await host.ask('AT+CWJAP="Caf\u00e9","p\u00e4ss"') == UP + OK
+        assert b'+CWJAP:"Caf\xc3\xa9",' in await host.ask("AT+CWJAP?")

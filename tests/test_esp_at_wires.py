@@ -132,3 +132,10 @@ async def test_the_wire_still_works_after_the_port_came_back(autojump_clock):
             assert await host.read(5) == b""  # the wire holds it
             host.wired.set_wire(Wire.DSR, False)
             assert await host.read(1) == READY + UP
+
+
+async def test_what_an_operator_names_is_handed_over_as_a_host_types_it(tmp_path):
+    spec = replace(parse(f"esp-at@pty:{tmp_path}/host", side="upstream"), host=HostSettings(ssid="Caf\u00e9", password="\u00e4"))
+    async with AsyncExitStack() as stack:
+        upstream, _ = await service.open_upstream(spec, OrderedNetwork(), Trace(), stack)
+        assert upstream.settings == HostSettings(ssid="Caf\xc3\xa9", password="\xc3\xa4")

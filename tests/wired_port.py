@@ -141,7 +141,7 @@ async def plugged(*, baud=0, reopens=False, wires=(), network=None, profile="", 
     network = network or OrderedNetwork()
     records = []
     treated = HostSettings(**({"announce": False} | settings))
-    upstream = EspAtUpstream(wired, network, tables.load("esp-at", profile), Trace(records.append), treated)
+    upstream = EspAtUpstream(wired, network, tables.load("esp-at", profile), Trace(records.append), treated.typed())
     async with trio.open_nursery() as nursery:
         host = Host(far, network, upstream, records)
         host.wired = wired

@@ -14,7 +14,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self.overlong = 0
+        self.overlong = 0  # lines given up, for whoever counts them
 
     def feed(self, data: bytes) -> None:
         """More bytes of the stream."""

@@ -79,7 +79,8 @@ class Modem(DataMode):
         while self._payload is None and (line := self._lines.next_line()) is not None:
             self._trace.line(Lane.FROM_MODULE, self._masked(line) + b"\r\n", self._pending or "urc")
             self._take_line(line)
-        self._counters["overlong-lines"] = self._lines.overlong
+        self._counters["overlong-lines"] += self._lines.overlong
+        self._lines.overlong = 0
 
     def _take_line(self, line: bytes) -> None:
         """One line in command state; the first rule that fits has it.
