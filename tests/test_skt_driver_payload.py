@@ -16,9 +16,12 @@ from skt_driven import (
     READ,
     ROW,
     SENT,
+    SERVER_ROW,
+    listening,
     network,
     opened,
     pushing,
+    seed_row,
     state,
     up,
 )
@@ -138,6 +141,20 @@ async def test_data_of_an_id_that_is_told_later_are_not_lost(autojump_clock):
         nursery.start_soon(module.play, (OPEN[0], OPEN[1] + b"+SKTREAD:OK,3,1:abc\r\n" + OPENED))
         link = await net.open_stream("192.0.2.1", 80)
         assert await link.receive_some() == b"abc"
+
+
+async def test_what_is_pushed_for_a_peer_that_is_not_announced_waits_until_it_is_found(autojump_clock):
+    """A build that announces no arrivals: SKTSTATE finds the peer, after seconds where sends keep the wire busy."""
+    async with network(pushing()) as (net, module, nursery):
+        await up(net, module, PUSHING)
+        listener = await listening(net, module, nursery)
+        rules = {**IDLE, b"AT+SKTSTATE": state(SERVER_ROW)}
+        nursery.start_soon(module.serve, rules)
+        await module.say(b"+SKTREAD:OK,5,2:hello\r\n")
+        await trio.sleep(2.4)
+        rules[b"AT+SKTSTATE"] = state(SERVER_ROW, seed_row(2))
+        link = await listener.accept()
+        assert await link.receive_some() == b"hello"
 
 
 async def test_an_id_that_was_never_learnt_is_never_addressed(autojump_clock):

@@ -1,13 +1,11 @@
 """What comes for ids that the module has not told of: its task that reads may print before the one that opens does.
 
-It may also print once more for a connection that was deleted, whose id the next one gets.  So what waits here goes stale:
-S1 gives no id to a client within a second of the command (ameba-rtos, ``atcmd_lwip.c``), and a peer's is told at once.
+A peer of a build that announces none is told of by SKTSTATE alone, seconds later: what waits has no age.  But the task may
+also print once more for a connection that was just deleted, and the next one gets that id.  S1 gives no id to a client
+within a second of the command (ameba-rtos, ``atcmd_lwip.c``), so what comes right after a deletion is of the deleted one.
 """
 
 from __future__ import annotations
-
-from collections import deque
-from dataclasses import dataclass
 
 import trio
 
@@ -15,55 +13,54 @@ from bridge.dialects.skt.driver.reader import Data
 from bridge.tables import Profile
 from bridge.trace import Trace
 
-_FRESH = 0.5  # seconds that data may come before the line of their id
-
-
-@dataclass(frozen=True, slots=True)
-class _Came:
-    at: float
-    id: int
-    data: Data | None  # None: there was more than is kept, or it did not come whole
+_AFTER = 0.5  # seconds after its deletion in which something may still come for it
+_COST = 32  # bytes that each counts beside its own: empty ones are bounded, too
 
 
 class Early:
     """Data that wait for the line of their id, bounded."""
 
     def __init__(self, profile: Profile, trace: Trace) -> None:
-        self._most = profile.number("stash")
+        self._most = profile.number("stash")  # bytes
         self._trace = trace
-        self._waiting: deque[_Came] = deque()
+        self._waiting: dict[int, list[Data]] = {}
+        self._spoiled: set[int] = set()  # ids for which there was more than is kept, or something did not come whole
+        self._freed: dict[int, float] = {}  # when an id was deleted
 
     def clear(self) -> None:
         """The module was lost: nothing that came before counts."""
         self._waiting.clear()
+        self._spoiled.clear()
+        self._freed.clear()
+
+    def freed(self, number: int) -> None:
+        """Nobody has this id any more."""
+        self.claim(number)
+        self._freed[number] = trio.current_time()
 
     def keep(self, data: Data) -> None:
         """It may be the next one's who gets this id."""
-        self._forget_stale()
-        self._waiting.append(_Came(trio.current_time(), data.id, data))
-        if sum(len(came.data.data) for came in self._waiting if came.data is not None) > self._most:
+        if data.id in self._spoiled or self._is_of_the_last(data.id):
+            return
+        self._waiting.setdefault(data.id, []).append(data)
+        if sum(_COST + len(one.data) for waiting in self._waiting.values() for one in waiting) > self._most:
             self._trace.note("stash-full", f"id {data.id}, which the module has not told of")
             self.spoil(data.id)
 
     def spoil(self, number: int) -> None:
         """Not all that came for this id is here."""
-        self._forget_stale()
-        self._take(number)
-        self._waiting.append(_Came(trio.current_time(), number, None))
+        if not self._is_of_the_last(number):
+            self._waiting.pop(number, None)
+            self._spoiled.add(number)
 
     def claim(self, number: int) -> tuple[list[Data], bool]:
-        """The module told of this id: what came for it just before, and whether that is all."""
-        self._forget_stale()
-        came = self._take(number)
-        return [one.data for one in came if one.data is not None], all(one.data is not None for one in came)
+        """The module told of this id: what came for it before, and whether that is all."""
+        whole = number not in self._spoiled
+        self._spoiled.discard(number)
+        return self._waiting.pop(number, []), whole
 
-    def _take(self, number: int) -> list[_Came]:
-        came = [one for one in self._waiting if one.id == number]
-        self._waiting = deque(one for one in self._waiting if one.id != number)
-        return came
-
-    def _forget_stale(self) -> None:
-        since = trio.current_time() - _FRESH
-        while self._waiting and self._waiting[0].at < since:
-            came = self._waiting.popleft()
-            self._trace.note("stale", f"id {came.id}, which the module has not told of")
+    def _is_of_the_last(self, number: int) -> bool:
+        late = trio.current_time() < self._freed.get(number, float("-inf")) + _AFTER
+        if late:
+            self._trace.note("late-data", f"id {number}, which was deleted")
+        return late

@@ -59,6 +59,7 @@ class Registry:
         self.by_host = str(profile.value["ids"].value) == "host"
         self.lowest = 0 if self.by_host else 1
         self.added: Callable[[Held], None] = lambda _: None  # told of each that gets its id
+        self.freed: Callable[[int], None] = lambda _: None  # told of each id that nobody has any more
         self._held: dict[int, Held] = {}
 
     def __iter__(self) -> Iterator[Held]:
@@ -86,6 +87,7 @@ class Registry:
         """The module holds nothing there any more."""
         if self.holds(held):
             del self._held[held.id]
+            self.freed(held.id)
         held.freed.set()
         held.wake()
 

@@ -48,6 +48,7 @@ class Traffic:
         self._chunk = profile.number("chunk")
         self._sizes = [int(size) for size in profile.words("read_sizes").split()]
         self._early = Early(profile, trace)
+        registry.freed = self._early.freed
 
     def start_over(self) -> None:
         """The module was lost: nothing that came before counts."""
