@@ -1,8 +1,8 @@
 """What comes for ids that the module has not told of: its task that reads may print before the one that opens does.
 
 A peer of a build that announces none is told of by SKTSTATE alone, seconds later: what waits has no age.  But the task may
-also print once more for a connection that was just deleted, and the next one gets that id.  S1 gives no id to a client
-within a second of the command (ameba-rtos, ``atcmd_lwip.c``), so what comes right after a deletion is of the deleted one.
+also print once more for a connection that was just deleted, and the next one gets that id.  No client gets an id so soon
+after its command (the table says how soon), so what comes right after a deletion is of the deleted one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from bridge.dialects.skt.driver.reader import Data
 from bridge.tables import Profile
 from bridge.trace import Trace
 
-_AFTER = 0.5  # seconds after its deletion in which something may still come for it
 _COST = 32  # bytes that each counts beside its own: empty ones are bounded, too
 
 
@@ -22,6 +21,7 @@ class Early:
 
     def __init__(self, profile: Profile, trace: Trace) -> None:
         self._most = profile.number("stash")  # bytes
+        self._after = profile.seconds("last_words")
         self._trace = trace
         self._waiting: dict[int, list[Data]] = {}
         self._spoiled: set[int] = set()  # ids for which there was more than is kept, or something did not come whole
@@ -60,7 +60,7 @@ class Early:
         return self._waiting.pop(number, []), whole
 
     def _is_of_the_last(self, number: int) -> bool:
-        late = trio.current_time() < self._freed.get(number, float("-inf")) + _AFTER
+        late = trio.current_time() < self._freed.get(number, float("-inf")) + self._after
         if late:
             self._trace.note("late-data", f"id {number}, which was deleted")
         return late
