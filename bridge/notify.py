@@ -16,6 +16,7 @@ import trio
 log = structlog.get_logger("bridge")
 
 IDLE = 10.0  # seconds between two looks, where no watchdog asks for more
+AGAIN = 0.1  # seconds before systemd is told once more what it has to know
 
 
 class Notifier:
@@ -34,14 +35,26 @@ class Notifier:
         """Seconds within which each bridge has to say that it got on."""
         return IDLE if self.period is None else self.period / 4
 
-    def tell(self, state: str) -> None:
-        """Send one message (``READY=1``).  Never waits; systemd not listening is no reason to stop."""
+    def tell(self, state: str) -> bool:
+        """Send one message (``STATUS=...``).  Never waits; systemd not listening is no reason to stop.
+
+        False: it listens, and its queue is full of other services' messages.
+        """
         if not self._address:
-            return
+            return True
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
             out.setblocking(False)
-            out.sendto(state.encode("utf-8", "backslashreplace"), address)
+            try:
+                out.sendto(state.encode("utf-8", "backslashreplace"), address)
+            except BlockingIOError:
+                return False
+        return True
+
+    async def ready(self) -> None:
+        """READY=1, until there is room for it: systemd waits for it, and ends a service that never says so."""
+        while not self.tell("READY=1"):  # noqa: ASYNC110 - what is waited for is in another process
+            await trio.sleep(AGAIN)
 
     def progress(self, name: str, within: float = 0.0) -> None:
         """One bridge got on.  ``within`` seconds it will do so again, where that may take longer than usual."""

@@ -43,7 +43,7 @@ async def _run_all(bridges: Sequence[Options]) -> None:
                 # Ready means: the configuration is good and every bridge is looked after.  A device that is not plugged in
                 # must not keep the unit from starting; the status says what is missing.
                 board.show()
-                notifier.tell("READY=1")
+                running.start_soon(notifier.ready)
         notifier.tell("STOPPING=1")
         nursery.cancel_scope.cancel()
 
@@ -53,7 +53,7 @@ class _Board:
 
     def __init__(self, notifier: Notifier, names: list[str]) -> None:
         self._notifier = notifier
-        self._troubles: dict[str, str] = dict.fromkeys(names, "")
+        self._troubles: dict[str, str] = dict.fromkeys(names, "starting")
 
     def put(self, name: str, trouble: str) -> None:
         """What keeps a bridge from running; "" for nothing."""
@@ -76,7 +76,7 @@ async def supervise(options: Options, grace: Grace, notifier: Notifier, board: _
     try:
         while True:
             began = trio.current_time()
-            failure = await _attempt(options, grace, notifier)
+            failure = await _attempt(options, grace, notifier, board)
             if trio.current_time() - began >= CALM:
                 wait = WAIT_LEAST
             board.put(options.name, str(failure))
@@ -85,16 +85,16 @@ async def supervise(options: Options, grace: Grace, notifier: Notifier, board: _
             while (left := until - trio.current_time()) > 0:
                 notifier.progress(options.name)
                 await trio.sleep(min(left, notifier.turn))
-            board.put(options.name, "")
             wait = min(2 * wait, WAIT_MOST)
     finally:
         notifier.gone(options.name)
 
 
-async def _attempt(options: Options, grace: Grace, notifier: Notifier) -> Exception:
+async def _attempt(options: Options, grace: Grace, notifier: Notifier, board: _Board) -> Exception:
     """Run it once; returns why it ended."""
 
     async def beat() -> None:
+        board.put(options.name, "")  # its ports are open
         while True:
             notifier.progress(options.name)
             await trio.sleep(notifier.turn)

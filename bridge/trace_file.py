@@ -57,6 +57,7 @@ class TraceFile:
         try:
             os.fchmod(self._fd, 0o600)  # it may have been there with another mode
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._torn = _ends_torn(self._fd)
         except BlockingIOError:
             os.close(self._fd)
             raise OSError(None, "another bridge writes to it", str(path)) from None
@@ -68,7 +69,6 @@ class TraceFile:
         self._waiting: deque[str] = deque()
         self._head = _header(about or {})  # written with the first record: an attempt that said nothing leaves nothing
         self._gap = 0
-        self._torn = _ends_torn(self._fd)
         self.dropped = 0
         self.failure: OSError | None = None  # of the last write; None: it went well
 
@@ -78,18 +78,15 @@ class TraceFile:
             self._waiting.append(self._head)
             self._head = ""
         if len(self._waiting) > self._room:
-            self._lose(1)
+            self._gap += 1
+            self.dropped += 1
             return
         self._close_gap()
         self._waiting.append(_line(record))
 
-    def _lose(self, count: int) -> None:
-        self._gap += count
-        self.dropped += count
-
     def _close_gap(self) -> None:
         if self._gap:
-            self._waiting.append(json.dumps({"gap": self._gap}))
+            self._waiting.append(_gap(self._gap))
             self._gap = 0
 
     async def run(self) -> None:
@@ -112,6 +109,9 @@ class TraceFile:
         data = "".join(f"{line}\n" for line in lines).encode("ascii")
         try:
             await trio.to_thread.run_sync(self._put, data, abandon_on_cancel=False)
+        except trio.Cancelled:  # only while it waits for a thread: nothing is written yet, the last write takes it
+            self._waiting.extendleft(reversed(lines))
+            raise
         except OSError as error:  # a full disk must not end the bridge
             if self.failure is None:
                 log.warning(
@@ -125,15 +125,22 @@ class TraceFile:
             self.failure = None
 
     def _keep_heads(self, lines: list[str]) -> None:
-        """Of what could not be written, only headers and gaps are kept: a reader cannot do without them."""
+        """Of what could not be written, only headers and gaps are kept: a reader cannot do without them.
+
+        They stand before the records that have come since.
+        """
         kept: list[str] = []
+        gap = 0
         for line in lines:
             if line.startswith('{"trace":'):
                 kept.append(line)
             elif line.startswith('{"gap":'):
-                self._gap += int(json.loads(line)["gap"])
+                gap += int(json.loads(line)["gap"])
             else:
-                self._lose(1)
+                gap += 1
+                self.dropped += 1
+        if gap:
+            kept.append(_gap(gap))
         self._waiting.extendleft(reversed(kept))
 
     def _put(self, data: bytes) -> None:
@@ -153,6 +160,10 @@ def _ends_torn(descriptor: int) -> bool:
     """Whether the last line of what is there has no end: its bridge was killed in mid-write."""
     size = os.fstat(descriptor).st_size
     return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+
+
+def _gap(count: int) -> str:
+    return json.dumps({"gap": count})
 
 
 def _header(about: Mapping[str, Any]) -> str:

@@ -218,6 +218,21 @@ async def test_a_send_that_looks_up_a_name_when_the_link_is_closed():
             release.set()
 
 
+async def test_a_lookup_that_never_ends_does_not_say_that_a_closed_link_lives(autojump_clock):
+    local_dns().names["mute"] = None
+    async with running() as network:
+        link = await network.open_datagram(Endpoint("127.0.0.1", 9))
+        async with trio.open_nursery() as nursery:
+
+            async def send():
+                with pytest.raises(LinkLost, match="link-closed, delivered: none"):
+                    await link.send(b"x", Endpoint("mute.example", 9))
+
+            nursery.start_soon(send)
+            await trio.sleep(1)
+            await link.aclose()
+
+
 async def test_cancelled_at_every_wait_nothing_is_left():
     dns = local_dns()
     dns.names["mute"] = None

@@ -1,5 +1,6 @@
 """Several bridges in one process, in virtual time: one's trouble is not the others'; the watchdog is fed by progress."""
 
+import contextlib
 import os
 import socket
 
@@ -182,10 +183,15 @@ async def test_a_bridge_that_is_stuck_in_its_own_end_stops_the_watchdog(life, au
 async def test_what_systemd_is_told(systemd, autojump_clock):
     notifier = Notifier()
     board = supervisor._Board(notifier, ["a", "b"])
+    board.put("b", "")
     board.put("a", "/dev/x: it is\nnot there")
     board.put("a", "/dev/x: it is\nnot there")  # said once
     board.put("a", "")
-    assert systemd() == ["STATUS=1 of 2 bridges run; a: /dev/x: it is not there", "STATUS=2 of 2 bridges run"]
+    assert systemd() == [
+        "STATUS=1 of 2 bridges run; a: starting",
+        "STATUS=1 of 2 bridges run; a: /dev/x: it is not there",
+        "STATUS=2 of 2 bridges run",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -211,3 +217,50 @@ def test_an_abstract_socket(monkeypatch):
         monkeypatch.setenv("NOTIFY_SOCKET", "@" + name)
         Notifier().tell("READY=1")
         assert ear.recv(100) == b"READY=1"
+
+
+async def test_ready_is_told_again_where_systemd_is_too_busy_to_hear_it(life, autojump_clock, systemd):
+    """It waits for this message, and would end the service for want of it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others:
+        others.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                others.sendto(b"somebody else's", os.environ["NOTIFY_SOCKET"])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor._run_all, [options("a")])
+        await trio.sleep(1)
+        assert "READY=1" not in systemd()
+        await trio.sleep(1)
+        assert systemd().count("READY=1") == 1
+        await trio.sleep(10)
+        assert "READY=1" not in systemd()
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_status_counts_no_bridge_that_is_only_being_started(life, autojump_clock, systemd):
+    """Its ports may take long to open, or fail each time."""
+    opening = trio.Event()
+
+    async def run(options, grace, *watchers):
+        if options.name == "bad":
+            await trio.sleep(5)
+            raise PortLost("gone")
+        await opening.wait()
+        await life(options, grace, *watchers)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(supervisor, "run_bridge", run)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor._run_all, [options("bad"), options("good")])
+            await trio.sleep(1)
+            assert [line for line in systemd() if "STATUS" in line] == [
+                "STATUS=0 of 2 bridges run; bad: starting; good: starting"
+            ]
+            opening.set()
+            await trio.sleep(30)
+            told = [line.partition(" (")[0] for line in systemd() if "STATUS" in line]
+            assert told == [
+                "STATUS=1 of 2 bridges run; bad: starting",
+                "STATUS=1 of 2 bridges run; bad: the host's port is gone and is not one that comes back",
+            ]
+            nursery.cancel_scope.cancel()

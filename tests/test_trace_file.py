@@ -185,3 +185,57 @@ async def test_two_writers_of_one_file_are_refused(tmp_path):
     with pytest.raises(OSError, match="another bridge writes to it"):
         TraceFile(tmp_path / "trace")
     os.close(first._fd)
+
+
+def test_a_file_that_cannot_be_read_is_let_go(tmp_path, monkeypatch):
+    """Else the next attempt of the same bridge would find its own lock on it."""
+    path = tmp_path / "trace"
+    path.write_text('{"old": 1}\n')
+
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bridge.trace_file.os.pread", broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            TraceFile(path)
+    os.close(TraceFile(path)._fd)
+
+
+async def test_a_gap_stands_before_what_came_while_the_disk_refused(tmp_path, monkeypatch):
+    path = tmp_path / "trace"
+    sink = TraceFile(path)
+    trace = Trace(sink)
+    write = os.write
+
+    def refuse_once(descriptor, data):
+        trio.from_thread.run_sync(trace.note, "meanwhile")
+        monkeypatch.setattr("bridge.trace_file.os.write", write)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bridge.trace_file.os.write", refuse_once)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        trace.note("lost")
+        await trio.sleep(0.3)
+        trace.note("after")
+        nursery.cancel_scope.cancel()
+    assert [row.get("rule", row.get("gap")) for row in rows(path)] == [1, "meanwhile", "after"]
+    assert sink.dropped == 1
+
+
+async def test_what_waits_for_a_thread_when_the_bridge_ends_is_written(tmp_path):
+    path = tmp_path / "trace"
+    sink = TraceFile(path)
+    trace = Trace(sink)
+    threads = trio.to_thread.current_default_thread_limiter()
+    threads.total_tokens = 1
+    await threads.acquire_on_behalf_of("a lookup that hangs")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run)
+        trace.note("first")
+        await trio.sleep(0.3)
+        trace.note("second")
+        nursery.cancel_scope.cancel()
+        threads.release_on_behalf_of("a lookup that hangs")
+    assert [row["rule"] for row in rows(path)] == ["first", "second"]

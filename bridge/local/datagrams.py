@@ -117,6 +117,7 @@ class LocalDatagramLink(DatagramLink):
             await self._put(data, address)
         except NetworkError as error:
             self._note(f"datagram {self.local} to {target or self.peer}: {error}")
+            self._check_alive()  # closed during the lookup: NetworkError would say that the link lives
             raise
         finally:
             self._busy = False
