@@ -178,7 +178,7 @@ async def test_the_pin_is_entered_once_and_never_shown(wanted, autojump_clock):
     records = []
     async with gsm(settings=PIN, records=records) as (net, module, _):
         await up(net, module, instead(UP, ASKED, wanted, (ENTER, OK), (ASKED, cme(515)), *SIM))
-    assert "4321" not in repr(records)
+    assert "4321" not in repr([(record.data, record.rule) for record in records])  # their times may have it
     assert "AT+CPIN=" in repr(records)
     assert "4321" not in repr(PIN)
 
@@ -206,7 +206,7 @@ async def test_an_echo_does_not_show_the_pin_either(autojump_clock):
         await module.play(*FOUND, *SETTINGS, WANTED, (ENTER, b"noise" + ENTER + b"\n\r\n" + ENTER + OK))
         await down(net)
         await up(net, module, instead(UP, ASKED, WANTED, (ENTER, OK), *SIM))
-    assert "4321" not in repr(records)
+    assert "4321" not in repr([(record.data, record.rule) for record in records])  # their times may have it
 
 
 async def test_a_pin_that_was_accepted_is_entered_again_after_a_reset(autojump_clock):

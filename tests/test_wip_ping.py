@@ -58,6 +58,16 @@ async def test_a_ping_takes_its_limit_and_a_late_answer_is_nobodys(autojump_cloc
         assert await net.ping("192.0.2.1", 1) == 0.005
 
 
+async def test_an_answer_before_the_ok_is_the_former_pings(autojump_clock):
+    async with gsm() as (net, module, nursery):
+        await up(net, module)
+        nursery.start_soon(module.play, (ASKED, OK))
+        with pytest.raises(NetworkError):
+            await net.ping("192.0.2.1", 10)
+        nursery.start_soon(module.play, (ASKED, b"\r\n+WIPPING: 0,0,5400\r\n" + OK + b"\r\n+WIPPING: 0,0,123\r\n"))
+        assert await net.ping("192.0.2.1", 10) == 0.123
+
+
 @pytest.mark.parametrize("host", ['a"b', "a\rAT", "", "x" * 121])
 async def test_a_ping_is_no_way_to_type_a_command(host, autojump_clock):
     async with gsm() as (net, module, _):

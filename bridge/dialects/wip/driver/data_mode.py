@@ -42,6 +42,7 @@ class DataMode(ABC):
         self.bytes_in = 0  # payload of mapped sockets, both ways: the arbiter's batches
         self.bytes_out = 0
         self.bytes_delivered = 0  # without what is held, or was the modem's own
+        self.between = False  # on the way into data mode or out of it: nobody knows on which side
         self.drained = True  # nothing is on its way out of the line any more
 
     def use(self, profile: Profile) -> None:
@@ -145,7 +146,8 @@ class DataMode(ABC):
             return False
         self._close()
         self.drained = True
-        return await self.sync()
+        self.between = not await self.sync()
+        return not self.between
 
     @property
     def leave_at(self) -> float:
@@ -154,9 +156,12 @@ class DataMode(ABC):
 
     async def leave(self) -> bool:
         """Leave data mode, by DTR or by the escape.  True: the modem was mapped and said OK.  False: `fallen` must tell."""
-        if self.dtr.usable and (left := await self._by_dtr()) is not None:
-            return left
-        return await self.escape()
+        self.between = True
+        left = await self._by_dtr() if self.dtr.usable else None
+        if left is None:
+            left = await self.escape()
+        self.between = not left
+        return left
 
     @property
     def _evidence(self) -> bool:
@@ -263,10 +268,12 @@ class DataMode(ABC):
 
     async def fallen(self) -> bool:
         """After an unanswered escape: whether the modem is in command state.  What it said there is read as lines."""
+        self.between = True
         payload, lines = self.tail.close_fallen()
         self._deliver(payload)
         self._leave_data(lines, answered=False)
-        return await self.sync()
+        self.between = not await self.sync()
+        return not self.between
 
     def _leave_data(self, lines: list[bytes], *, answered: bool) -> None:
         self._payload = self._mapped = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -126,6 +127,8 @@ class Life(DrivenNetwork):
                 self._box.change(Phase.STARTING)
                 self._modem.up, self._modem.echoes = False, 0
                 address = await self._bring_up.run()
+                if self._urcs.bearer_fell:
+                    raise ModuleLost(Condition.BEARER_LOST, "the modem said so before it was used")
                 self._modem.up = True
                 self._arbiter.start_over()
                 await self._listeners.listen_again()
@@ -154,7 +157,9 @@ class Life(DrivenNetwork):
 
     def _fail(self, phase: Phase, condition: Condition) -> None:
         """See DrivenNetwork.  Whoever waits for a create is told with the links."""
-        self._urcs.bearer = False  # bring-up asks; a modem whose bearer is up says 803
+        self._modem.up = False  # what is said until it is brought up again is about what is gone
+        self._arbiter.trouble = None  # told
+        self._urcs.bearer = self._urcs.bearer_fell = False  # bring-up asks; a modem whose bearer is up says 803
         self._questions.forget()
         reset = condition is Condition.MODULE_RESET
         self._reset_told = self._reset_told or reset
@@ -167,12 +172,16 @@ class Life(DrivenNetwork):
     async def _leave(self) -> None:
         """Leave the modem in command state, with nothing open."""
         try:
-            if self._arbiter.mapped is not None and not await self._modem.leave():
+            if self._modem.between:  # what is typed now may be the peer's payload
+                if not await self._modem.unknown():
+                    return
+            elif self._arbiter.mapped is not None and not await self._modem.leave():
                 return
             for socket in sorted(self._sockets, key=lambda socket: socket.protocol != SERVER):
                 if socket.asked:
-                    await self._modem.command("close", protocol=socket.protocol, index=socket.index)
-        except (ModuleError, ModuleLost, PortLost) as error:
+                    with suppress(ModuleError):  # the others are closed all the same
+                        await self._modem.command("close", protocol=socket.protocol, index=socket.index)
+        except (ModuleLost, PortLost) as error:
             log.debug("module: not left in order", error=repr(error))
 
     # --- parts ---

@@ -72,13 +72,13 @@ class WipSending(Outgoing, Sending):
 
     async def _until(self, ready: Callable[[], bool]) -> None:
         while not ready():
-            if self.failed is not None:
-                self._close()
-                raise NetworkError(self.failed)
             if self.link.condition is not None:
                 delivered = Delivered.UNKNOWN if self.touched else Delivered.NONE
                 self._close()
                 raise LinkLost(self.link.condition, delivered)
+            if self.failed is not None:
+                self._close()
+                raise NetworkError(self.failed)
             await self._changed.wait()
 
 
@@ -142,7 +142,7 @@ class WipLink(Socket, DrivenStream):
     async def send_eof(self) -> None:
         """See StreamLink.  An ETX alone is the half-close; only a mode that escapes it in payload has one.
 
-        Raises NetworkError where the mode has none.
+        Raises NetworkError where the mode has none, LinkLost.
         """
         await trio.lowlevel.checkpoint()
         if not self.coded:
@@ -160,9 +160,12 @@ class WipLink(Socket, DrivenStream):
         outgoing.give(ETX)
         self.want()
         try:
-            while not outgoing.finished and self.condition is None:
+            while not outgoing.finished and self.condition is not Condition.PEER_CLOSED:
+                if self.condition is not None:
+                    raise LinkLost(self.condition)
                 await outgoing.changed()
         finally:
+            self.eof_sent = outgoing.touched  # given up before it began: our side is open
             self.current = None
 
     # --- for the driver ---

@@ -14,7 +14,7 @@ import trio
 from bridge.dialects.wip.driver.creates import Creator, Work
 from bridge.dialects.wip.driver.links import WipLink
 from bridge.dialects.wip.driver.registry import Registry
-from bridge.dialects.wip.driver.sockets import SERVER, Socket
+from bridge.dialects.wip.driver.sockets import SERVER, TCP, Socket
 from bridge.driving.listener import DrivenListener, DrivenListeners
 from bridge.driving.trouble import ModuleError
 from bridge.model import Condition, Endpoint
@@ -113,6 +113,8 @@ class Listeners(DrivenListeners[WipListener]):
 
     async def listen_again(self) -> None:
         """In the driver's task, after a bring-up.  A server that the modem refuses now has ended.  Raises ModuleLost."""
+        while self._sockets.strays:  # their indexes are the servers'
+            await self._creator.quietly("close", protocol=TCP, index=self._sockets.strays.pop())
         for listener in list(self._listeners):
             server = self._server(listener)
             self._sockets.add(server)

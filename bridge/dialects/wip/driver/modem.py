@@ -138,9 +138,17 @@ class Modem(DataMode):
 
     def _masked(self, line: bytes) -> bytes:
         """For the trace: a modem whose echo is on again says our secrets, too."""
+        shown = line
         for secret in self._secrets:
-            line = line.replace(secret, b"***")
-        return line
+            shown = shown.replace(secret, b"***")
+        if shown == line and self._hiding and not is_result(line) and all(urc.match(line) is None for _, urc in self._urcs):
+            return b"***"  # it may be a piece of our command, whose echo a line of the modem's has broken
+        return shown
+
+    @property
+    def _hiding(self) -> bool:
+        """Whether what is awaited is the answer to a command with a secret."""
+        return self._pending is not None and bool(self._profile.template[self._pending].secret)
 
     _awaiting_payload: Callable[[bytes], None] | None = None
 
@@ -230,6 +238,7 @@ class Modem(DataMode):
         self.tail = self._new_tail()
         self.pluses.last_out = trio.current_time()
         await self.escape(once=True)
+        self.between = False
         return await self.sync()
 
     def _discard(self, data: bytes) -> None:
@@ -242,7 +251,13 @@ class Modem(DataMode):
         self.tail = self._new_tail(socket.own_words)
         mode = self._profile.number(socket.mode)
         self._awaiting_payload = socket.deliver
-        await self.command("map", protocol=socket.protocol, index=socket.index, mode=mode)
+        self.between = True
+        try:
+            await self.command("map", protocol=socket.protocol, index=socket.index, mode=mode)
+        except ModuleError:
+            self.between = False
+            raise
+        self.between = False
         self._mapped, self._coded = socket, mode == CODED
         self.pluses.entered(trio.current_time())
 

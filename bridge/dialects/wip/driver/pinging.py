@@ -62,9 +62,13 @@ class Pinger:
             raise NetworkError(Condition.NOT_SUPPORTED if unknown else condition, f"ping refused: {error.code}") from None
 
     async def _ping(self, host: str) -> float:
-        answer = self._answer = Answer()
+        answer = Answer()
+
+        def taken() -> None:  # what was said before is about a former one
+            self._answer = answer
+
         try:
-            await self._modem.command("ping", host=host)
+            await self._modem.command("ping", taken, host=host)
             with trio.move_on_after(self._profile.seconds("ping")):
                 await answer.here.wait()
         finally:

@@ -27,6 +27,7 @@ class Registry:
         self._lookup_port = profile.number("resolve_port")
         self._next_port = 0
         self._held: dict[Key, Socket] = {}
+        self.strays: set[int] = set()  # indexes of TCP sockets that are to be closed before anybody listens
         self._spans: list[Socket] = []  # servers whose range is reserved, closed ones too
 
     def __iter__(self) -> Iterator[Socket]:
@@ -50,6 +51,11 @@ class Registry:
         if socket.span:
             self._spans.append(socket)
 
+    def stray(self, index: int) -> None:
+        """The modem accepted a peer there while it was brought up: nobody's, to be closed."""
+        if 1 <= index <= self._sockets:
+            self.strays.add(index)
+
     def free(self, socket: Socket) -> None:
         """The modem holds nothing there any more."""
         if self.holds(socket):
@@ -61,6 +67,7 @@ class Registry:
         for socket in self:
             self.free(socket)
         self._spans.clear()
+        self.strays.clear()
 
     # --- choosing ---
 

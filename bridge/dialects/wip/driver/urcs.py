@@ -38,6 +38,7 @@ class Urcs:
         self._booted = {int(event) for event in profile.words("boot_events").split()}
         self._bare_failure = bool(profile.number("bare_failure"))
         self.bearer = False  # the modem said that it is up
+        self.bearer_fell = False  # and after that, that it is not
         self._handlers: dict[str, Callable[[Fields], None]] = {
             "ready": self._ready,
             "failed": self._failed,
@@ -96,6 +97,10 @@ class Urcs:
             socket.refuse(self._profile.condition_of(code, "WIPCREATE"), f"+WIPERROR {code}")
 
     def _accept(self, fields: Fields) -> None:
+        if not self._modem.up:  # by a server that the bring-up closes, or has closed
+            self._trace.note("accept-refused", f"{fields}: nobody listens")
+            self._sockets.stray(int(fields["index"]))
+            return
         self._accepted(int(fields["server"]), int(fields["index"]))
 
     def _data(self, fields: Fields) -> None:
@@ -116,7 +121,8 @@ class Urcs:
         self._pinger.answered(expired=bool(fields["expired"]), milliseconds=int(fields["time"]))
 
     def _bearer(self, fields: Fields) -> None:
-        self.bearer = fields["state"] == 1
+        was, self.bearer = self.bearer, fields["state"] == 1
+        self.bearer_fell = not self.bearer and (was or self.bearer_fell)
         if not self.bearer and self._modem.up:
             self._arbiter.trouble = ModuleLost(Condition.BEARER_LOST, "the modem said so")
 
