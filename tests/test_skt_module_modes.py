@@ -101,6 +101,21 @@ async def test_the_real_transparent_mode_works_once(autojump_clock):
         assert await host.ask(b"AT+TEST") == b"\r\n+TEST:OK\r\n"
 
 
+@pytest.mark.parametrize("quirks", [False, True])
+async def test_the_real_transparent_mode_rests_after_each_chunk(quirks, autojump_clock):
+    async with running(quirks=quirks) as host:
+        _, link = await host.client()
+        await host.ask(b"AT+SKTTT=1")
+        link.feed(b"one")
+        await trio.sleep(0.001)
+        assert host.got() == b"one\r\n"
+        link.feed(b"two")
+        await trio.sleep(0.018)
+        assert host.got() == (b"" if quirks else b"two\r\n")
+        await trio.sleep(0.002)
+        assert host.got() == (b"two\r\n" if quirks else b"")
+
+
 async def test_a_line_that_nobody_takes_is_counted(autojump_clock):
     async with running() as host:
         await host.client()

@@ -47,7 +47,7 @@ class AckNetwork(NetworkAround):
         self._tasks: trio.Nursery | None = None
 
     @property
-    def limits(self) -> Limits:  # type: ignore[override]
+    def limits(self) -> Limits:  # type: ignore[override]  # worked out, not stored
         """Those below, but a send is as long as a queue."""
         return replace(self.below.limits, send_size=QUEUE)
 

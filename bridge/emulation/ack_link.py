@@ -69,7 +69,7 @@ class AckLink(AckReading):
     # --- sending ---
 
     @property
-    def condition(self) -> Condition | None:  # type: ignore[override]
+    def condition(self) -> Condition | None:  # type: ignore[override]  # worked out, not stored
         """Why it ended: our own reason where we have one."""
         return self._condition or self.below.condition
 

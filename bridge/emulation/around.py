@@ -23,17 +23,17 @@ class StreamLinkAround(StreamLink, trio.abc.HalfCloseableStream):
 
     # The base declares plain attributes, which a Network sets; here they are those of the link below.
     @property
-    def local(self) -> Endpoint | None:  # type: ignore[override]
+    def local(self) -> Endpoint | None:  # type: ignore[override]  # worked out, not stored
         """See StreamLink."""
         return self.below.local
 
     @property
-    def peer(self) -> Endpoint | None:  # type: ignore[override]
+    def peer(self) -> Endpoint | None:  # type: ignore[override]  # worked out, not stored
         """See StreamLink."""
         return self.below.peer
 
     @property
-    def condition(self) -> Condition | None:  # type: ignore[override]
+    def condition(self) -> Condition | None:  # type: ignore[override]  # worked out, not stored
         """See StreamLink."""
         return self.below.condition
 
@@ -82,12 +82,12 @@ class ListenerAround(Listener):
         self._network = network
 
     @property
-    def local(self) -> Endpoint:  # type: ignore[override]
+    def local(self) -> Endpoint:  # type: ignore[override]  # worked out, not stored
         """See Listener."""
         return self.below.local
 
     @property
-    def condition(self) -> Condition | None:  # type: ignore[override]
+    def condition(self) -> Condition | None:  # type: ignore[override]  # worked out, not stored
         """See Listener."""
         return self.below.condition
 
@@ -116,7 +116,7 @@ class NetworkAround(Network):
         return float(getattr(self.below, "shutdown_grace", 0.0))
 
     @property
-    def limits(self) -> Limits:  # type: ignore[override]
+    def limits(self) -> Limits:  # type: ignore[override]  # worked out, not stored
         """See Network."""
         return self.below.limits
 

@@ -53,7 +53,7 @@ class SktNetwork(DrivenNetwork):
         self._questions = Questions(self._driver)
 
     @property
-    def limits(self) -> Limits:  # type: ignore[override]
+    def limits(self) -> Limits:  # type: ignore[override]  # worked out, not stored
         """See Network.  They change when the module turns out to be of another generation, or not to take a CR."""
         profile = self._profile
         return Limits(

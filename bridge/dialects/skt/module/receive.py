@@ -209,13 +209,15 @@ async def _pump(module: Module, node: Node, pump: Pump) -> None:
             if await _pulled(module, node):
                 await _turn(module, node)
                 await _tell(module, node)
+                if module.through is node and module.quirk("quirk_turns"):  # the relay rests after each chunk
+                    await trio.sleep(module.profile.seconds("module_read_wait"))
             else:
                 await trio.sleep(module.profile.seconds("module_fetch_again"))
 
 
 async def _turn(module: Module, node: Node) -> None:
     """One task of the module looks at all connections in turn, and waits a while at each where nothing is."""
-    if module.quirk("quirk_turns") and (module.auto or module.through is node):
+    if module.quirk("quirk_turns") and module.auto:
         others = (other.link for other in module.nodes.values() if other is not node)
         idle = sum(link is not None and not link.waiting() for link in others)
         await trio.sleep(idle * module.profile.seconds("module_read_wait"))
